@@ -1,0 +1,1 @@
+"""Storage arrays: the interface (`base`) and a sub-package a driver."""

@@ -1,0 +1,1 @@
+"""Hosts: the hypervisor interface (`base`) and a sub-package a driver."""

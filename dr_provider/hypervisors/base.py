@@ -1,0 +1,103 @@
+"""The hypervisor interface: what the rest of the system may ask of any host.
+
+Rules that every driver keeps (tests/contract/test_hypervisor.py states them): calls are synchronous, safe from several threads and
+processes at once, raise `Unreachable` for silence and for nothing else, and can be repeated: doing again what is already so
+succeeds. A host call is harmless without a mapped LUN, so none carries a guard.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dr_provider.model.records import Level, Owner
+from dr_provider.model.state import HostState, Reservation
+from dr_provider.model.topology import HealthSpec
+from dr_provider.model.vm import VmDefinition
+
+__all__ = ["FreezeReport", "Hypervisor", "ProbeReport", "StopReport"]
+
+
+@dataclass(frozen=True)
+class StopReport:
+    """How a VM was stopped. `mark`: the last application entry on its disks, where the guest could say so."""
+
+    how: Literal["graceful", "hard", "was off"]
+    mark: int | None = None
+
+
+@dataclass(frozen=True)
+class FreezeReport:
+    """The level that the guest reached, with the reason where it is less than `application`."""
+
+    level: Level
+    mark: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ProbeReport:
+    well: bool
+    detail: str = ""
+
+
+class Hypervisor(ABC):
+    """One host, opened. `name` and `site` are the topology's."""
+
+    name: str
+    site: str
+
+    @abstractmethod
+    def state(self) -> HostState:
+        """Everything in one call: capacity, VMs with their definitions, reservations."""
+
+    @abstractmethod
+    def create(self) -> None:
+        """Make the host where that is possible (embedded: its file) and nothing is there."""
+
+    @abstractmethod
+    def define(self, definition: VmDefinition) -> None:
+        """Define a VM, off and without autostart. Defined already by the same topology: its definition becomes this one (Conflict while it
+        runs with another). Another topology's VM of that name raises Conflict."""
+
+    @abstractmethod
+    def undefine(self, name: str, owner: Owner) -> bool:
+        """Forget a VM. False, and nothing is done: it is not there or of another incarnation. Busy: it runs."""
+
+    @abstractmethod
+    def start(self, name: str) -> None:
+        """Start a VM. Running: nothing is done. HostFull: no CPUs or memory left beside running VMs and reservations of others (its own
+        reservation is used up). Conflict: a LUN of it is not mapped to this host, offline or not writable."""
+
+    @abstractmethod
+    def stop(self, name: str, *, graceful: float = 60.0) -> StopReport:
+        """Stop a VM: asked first, and hard after `graceful` seconds (0: hard at once). Not there or off: `was off`."""
+
+    @abstractmethod
+    def freeze(self, name: str, *, thaw_after: float) -> FreezeReport:
+        """Quiesce the guest: its applications write out and hold still. The guest thaws by itself after `thaw_after` seconds."""
+
+    @abstractmethod
+    def thaw(self, name: str) -> bool:
+        """Thaw. True: it had been frozen all along until now; False: it was not (any more)."""
+
+    @abstractmethod
+    def rescan(self) -> None:
+        """Make the host see LUNs that were mapped to it or taken from it."""
+
+    @abstractmethod
+    def probe(self, name: str, health: HealthSpec) -> ProbeReport:
+        """One look at the guest's health, from the host's side of the network or through the guest agent; no waiting."""
+
+    @abstractmethod
+    def reserve(self, tag: str, demands: Sequence[Reservation]) -> None:
+        """Keep CPUs and memory for VMs, all or none, in one atomic step (HostFull). Under a tag that is there: replaced."""
+
+    @abstractmethod
+    def release(self, tag: str) -> None:
+        """Give back what is kept under the tag."""
+
+    def close(self) -> None:
+        """Let go of connections; nothing is changed."""

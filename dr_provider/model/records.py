@@ -1,0 +1,247 @@
+"""What is written on arrays: owners, guards, intents, seals, epochs, claims, leases, pins; and the keys they stand under.
+
+All keys of one topology start with `<topology>/`, so that several topologies can share an array. Everything here is
+public format: golden tests load old records. Records are JSON of the dataclasses (`model.codec`).
+
+    <T>/pin                                 Pin: which array this is to this topology
+    <T>/peers                               PeerPins: own ids and last seen serials of all the topology's arrays
+    <T>/epoch/<plan>/<number>/<id>          Epoch: committed or aborted (a claim that is still open stands under claim/)
+    <T>/claim/<plan>                        Claim: the move under way; gone when committed or aborted
+    <T>/lease/<plan>/<n, 10 digits>         Lease: the highest n holds
+    <T>/split/<plan>                        Split: two histories; only `dr resolve` removes it
+    <T>/declared/<project>/<stack>/<plan>   Declared: the site that this stack last declared
+    <T>/tombstone/<kind>/<name>             Tombstone: removed from the topology while another copy was silent
+    <T>/drill/<plan>/<drill>                DrillRecord: what a drill made on this array and the hosts of its site
+    <T>/blob/topology                       the stored topology (StoredTopology); not part of an array's sweep
+    <T>/blob/journal/<plan>/<run>           a run's journal, for people; not part of an array's sweep
+
+Records of a volume (they are captured by its snapshots and travel with them) have these keys: `intent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = [
+    "Claim",
+    "Declared",
+    "DrillRecord",
+    "Epoch",
+    "Guard",
+    "Intent",
+    "Lease",
+    "Owner",
+    "PeerPin",
+    "PeerPins",
+    "Pin",
+    "Seal",
+    "Split",
+    "StoredTopology",
+    "Tombstone",
+    "VmLevel",
+]
+
+Level = Literal["application", "off", "crash"]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who made an object. `stack` is "project/stack", or "" for what `dr` made without Pulumi; `incarnation` tells one create from the next."""
+
+    topology: str
+    stack: str
+    incarnation: str
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What an array checks in the same step as the change that carries it.
+
+    `lease_prefix` and `lease`: the highest record under the prefix must be number `lease` (else LeaseLost).
+    `absent`: none of these record keys may exist (else MoveInProgress).
+    """
+
+    lease_prefix: str | None = None
+    lease: int | None = None
+    absent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VmLevel:
+    """How consistent a VM's data is in a group, and the last application entry that is in it (None: not known)."""
+
+    level: Level
+    mark: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """Stands on each volume before a group snapshot is taken, so that it is in it: what belongs together, and how to restore it.
+
+    `definitions` maps VM name to the canonical JSON of its VmDefinition as it ran; `hosts` to the host it ran on.
+    """
+
+    group: str
+    topology: str
+    plan: str
+    epoch: int
+    epoch_id: str
+    sequence: int
+    site: str
+    members: tuple[str, ...]
+    time: str
+    kind: str
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    hosts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Seal:
+    """Says that a group is whole: set on each member's snapshot after the thaw was checked. Travels with the snapshot."""
+
+    group: str
+    time: str
+    consistency: str
+    levels: Mapping[str, VmLevel] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A period in which one site may write. The first, number 1, is committed when the plan is first made."""
+
+    plan: str
+    number: int
+    id: str
+    site: str
+    state: Literal["committed", "aborted"]
+    time: str
+    kind: str
+    by: str
+    previous: str | None = None
+    from_site: str | None = None
+    point: str | None = None
+    word: str | None = None
+    proof: tuple[str, ...] = ()
+    loss_seconds: float | None = None
+    loss_statement: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A move under way, before its commit. What cannot be taken back stands here: word, chosen point, proofs.
+
+    `point` is None as long as a final snapshot is still to be taken. `stopped` names the VMs that ran when the claim was made:
+    those that an abort starts again, and `placed` the host that each ran on.
+    """
+
+    plan: str
+    number: int
+    id: str
+    site: str
+    from_site: str
+    kind: str
+    time: str
+    by: str
+    previous: str
+    point: str | None = None
+    word: str | None = None
+    proof: tuple[str, ...] = ()
+    stopped: tuple[str, ...] = ()
+    placed: Mapping[str, str] = field(default_factory=dict)
+    aborting: bool = False
+    safety: Mapping[str, str] = field(default_factory=dict)
+    lost_since: str | None = None
+
+
+@dataclass(frozen=True)
+class Lease:
+    """One reconciler at a time per plan. `beat` rises while the holder lives; expired means that it stood still for the ttl."""
+
+    plan: str
+    n: int
+    holder: str
+    boot: str
+    pid: int
+    start: float
+    beat: int
+    since: str
+    doing: str
+    released: bool = False
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Ties an array's own id to its name in a topology; written on the array itself at first use."""
+
+    topology: str
+    array: str
+    own_id: str
+    site: str
+    time: str
+
+
+@dataclass(frozen=True)
+class PeerPin:
+    own_id: str
+    serial: int
+
+
+@dataclass(frozen=True)
+class PeerPins:
+    """On every array: the own id of each of the topology's arrays, and the highest serial seen of it (an older one was restored from a backup)."""
+
+    arrays: Mapping[str, PeerPin] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Both sides have written since `fork`; nothing is resynced until an operator says which one to keep."""
+
+    plan: str
+    sides: tuple[str, ...]
+    fork: str | None
+    evidence: tuple[str, ...]
+    time: str
+
+
+@dataclass(frozen=True)
+class Declared:
+    plan: str
+    site: str
+    time: str
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    kind: str
+    name: str
+    plan: str
+    time: str
+
+
+@dataclass(frozen=True)
+class DrillRecord:
+    """What a drill made at its site, so that its end finds all of it: volumes (clones) and holds on `array`, VMs on hosts."""
+
+    plan: str
+    drill: str
+    site: str
+    stack: str
+    point: str
+    array: str
+    volumes: tuple[str, ...]
+    vms: Mapping[str, str]
+    time: str
+
+
+@dataclass(frozen=True)
+class StoredTopology:
+    """The topology as stored on every array: canonical JSON text, its sha256 and a number that rises with each change."""
+
+    serial: int
+    sha256: str
+    text: str
+    time: str

@@ -1,0 +1,224 @@
+"""The topology as typed data: what the loader makes of the document. Sizes in bytes, durations in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = [
+    "ArraySpec",
+    "BackupSpec",
+    "CopySpec",
+    "DiskSpec",
+    "HealthSpec",
+    "HostSpec",
+    "Keep",
+    "NetworkSpec",
+    "NicSpec",
+    "PlanSpec",
+    "TierSpec",
+    "Topology",
+    "VmSpec",
+    "VolumeSpec",
+]
+
+OnFailure = Literal["wait", "continue", "retry"]
+Consistency = Literal["application", "crash"]
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """An array. `options` holds the driver's own keys (embedded: path, capacity, latency, width), parsed; paths absolute."""
+
+    name: str
+    site: str
+    driver: str
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """A host. `options` holds the driver's own keys (embedded: path, cpus, memory, latency, width), parsed; paths absolute."""
+
+    name: str
+    site: str
+    driver: str
+    cluster: str | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A network: its bridge or network name at each site, and the isolated one for drills."""
+
+    name: str
+    sites: Mapping[str, str]
+    drill: str | None
+
+
+@dataclass(frozen=True)
+class CopySpec:
+    array: str
+    via: str | None = None
+
+
+@dataclass(frozen=True)
+class VolumeSpec:
+    name: str
+    size: int
+    home: str
+    copies: tuple[CopySpec, ...]
+    delete_data: bool = False
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Every array that holds a copy, home first."""
+        return (self.home, *(copy.array for copy in self.copies))
+
+
+@dataclass(frozen=True)
+class DiskSpec:
+    """A disk: its role in the VM, its volume, its size in bytes, and the image (absolute path) that it starts from."""
+
+    role: str
+    volume: str
+    size: int
+    image: str | None = None
+
+
+@dataclass(frozen=True)
+class NicSpec:
+    """A network card. `mac` is always set (derived from topology, VM and index where the document has none).
+
+    `address`, `gateway` and `dns` are by site name, or `drill`; `gateway`/`dns` given as one value apply to the key "".
+    """
+
+    network: str
+    mac: str
+    address: Mapping[str, str] = field(default_factory=dict)
+    gateway: Mapping[str, str] = field(default_factory=dict)
+    dns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HealthSpec:
+    """How a started VM is known to be well: a TCP port, or the guest agent; `within` seconds."""
+
+    tcp: int | None
+    agent: bool
+    within: float
+
+
+@dataclass(frozen=True)
+class VmSpec:
+    name: str
+    cpus: int
+    memory: int
+    disks: tuple[DiskSpec, ...]
+    nics: tuple[NicSpec, ...] = ()
+    health: HealthSpec | None = None
+    start_delay: float = 0.0
+
+    def volumes(self) -> tuple[str, ...]:
+        """The volumes that hold its disks, in order, each once."""
+        return tuple(dict.fromkeys(disk.volume for disk in self.disks))
+
+
+@dataclass(frozen=True)
+class TierSpec:
+    """Some VMs of a plan that start together; `after` names VMs to wait for, and None waits for the tier before."""
+
+    members: tuple[str, ...]
+    after: tuple[str, ...] | None = None
+    on_failure: OnFailure = "wait"
+
+
+@dataclass(frozen=True)
+class Keep:
+    last: int = 8
+    hourly: int = 0
+    daily: int = 0
+    weekly: int = 0
+
+
+@dataclass(frozen=True)
+class BackupSpec:
+    every: float
+    consistency: Consistency = "application"
+    keep: Keep = field(default_factory=Keep)
+
+
+@dataclass(frozen=True)
+class PlanSpec:
+    """A DR plan. `hosts` maps a site to the hosts allowed there; a site that is missing allows any."""
+
+    name: str
+    sites: tuple[str, ...]
+    tiers: tuple[TierSpec, ...]
+    backup: BackupSpec
+    replicate_every: float
+    rpo: float | None = None
+    rto: float | None = None
+    hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fencing: str = "operator"
+    commit_window: float | None = None
+    restart: str = "none"
+    last_transfer: float = 1800.0
+
+    @property
+    def home(self) -> str:
+        return self.sites[0]
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Its VMs in tier order."""
+        return tuple(vm for tier in self.tiers for vm in tier.members)
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The whole document. `text` is the canonical JSON of the document, as it is stored on the arrays; it holds no credential."""
+
+    name: str
+    sites: tuple[str, ...]
+    arrays: Mapping[str, ArraySpec]
+    hosts: Mapping[str, HostSpec]
+    networks: Mapping[str, NetworkSpec]
+    volumes: Mapping[str, VolumeSpec]
+    vms: Mapping[str, VmSpec]
+    plans: Mapping[str, PlanSpec]
+    source_budget: float = 10.0
+    text: str = ""
+
+    def plan_volumes(self, plan: str) -> tuple[VolumeSpec, ...]:
+        """The volumes of a plan, by name."""
+        names = {disk.volume for vm in self.plans[plan].members for disk in self.vms[vm].disks}
+        return tuple(self.volumes[name] for name in sorted(names))
+
+    def plan_of_vm(self, vm: str) -> PlanSpec | None:
+        return next((plan for plan in self.plans.values() if vm in plan.members), None)
+
+    def plan_of_volume(self, volume: str) -> PlanSpec | None:
+        for plan in self.plans.values():
+            if any(disk.volume == volume for vm in plan.members for disk in self.vms[vm].disks):
+                return plan
+        return None
+
+    def copy_at(self, volume: str, site: str) -> str | None:
+        """The array that holds the volume's copy at a site (two copies a volume, one a site, are built so far)."""
+        return next((name for name in self.volumes[volume].arrays if self.arrays[name].site == site), None)
+
+    def plan_arrays(self, plan: str) -> tuple[str, ...]:
+        """Every array that holds a copy of a volume of the plan, in the fixed (sorted) order that leases are taken in."""
+        return tuple(sorted({array for volume in self.plan_volumes(plan) for array in volume.arrays}))
+
+    def hosts_at(self, site: str) -> tuple[HostSpec, ...]:
+        return tuple(sorted((h for h in self.hosts.values() if h.site == site), key=lambda h: h.name))
+
+    def plan_hosts(self, plan: str, site: str) -> tuple[HostSpec, ...]:
+        """The hosts on which the plan may run its VMs at a site, in the plan's order, else by name."""
+        named = self.plans[plan].hosts.get(site)
+        if named is None:
+            return self.hosts_at(site)
+        return tuple(self.hosts[name] for name in named)
