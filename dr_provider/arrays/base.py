@@ -33,14 +33,18 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]*(/[A-Za-z0-9][A-Za-z0-9._:@-]*)*
 def check_name(kind: str, name: str) -> str:
     """The name itself; raises BadInput where a volume's, LUN's or snapshot's name has characters that could reach a shell, path or URL."""
     if not _NAME.fullmatch(name):
-        raise BadInput(f"{kind} name {name!r}: wanted lower-case letters, digits and . : _ -, at most 120; nothing was done")
+        raise BadInput(
+            f"{kind} name {name!r}: wanted lower-case letters, digits and . : _ -, at most 120; nothing was done"
+        )
     return name
 
 
 def check_key(key: str) -> str:
     """The record key (or prefix, with a final /) itself; raises BadInput otherwise."""
     if len(key) > 400 or not _KEY.fullmatch(key):
-        raise BadInput(f"record key {key!r}: wanted parts of letters, digits and . _ : @ - between single slashes; nothing was done")
+        raise BadInput(
+            f"record key {key!r}: wanted parts of letters, digits and . _ : @ - between single slashes; nothing was done"
+        )
     return key
 
 
@@ -114,7 +118,9 @@ class Array(ABC):
     # -- volumes and LUNs ---------------------------------------------------------------------------
 
     @abstractmethod
-    def create_volume(self, volume: str, size: int, owner: Owner, *, writable: bool = True, guard: Guard = NO_GUARD) -> None:
+    def create_volume(
+        self, volume: str, size: int, owner: Owner, *, writable: bool = True, guard: Guard = NO_GUARD
+    ) -> None:
         """Make a `data` volume. One that is there is adopted (its owner becomes `owner`) when it is of the same topology and stack
         or was made without a stack; another's raises Conflict. A size that is larger grows it; a smaller one raises Conflict."""
 
@@ -128,7 +134,9 @@ class Array(ABC):
         Busy: a LUN is mapped, or a snapshot is held."""
 
     @abstractmethod
-    def create_lun(self, volume: str, lun: str, size: int, *, image: str | None = None, guard: Guard = NO_GUARD) -> None:
+    def create_lun(
+        self, volume: str, lun: str, size: int, *, image: str | None = None, guard: Guard = NO_GUARD
+    ) -> None:
         """Make a LUN, online and mapped to none; `image` is a file whose bytes it starts with. One that is there: grown, never shrunk, never written."""
 
     @abstractmethod

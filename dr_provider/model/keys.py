@@ -1,0 +1,136 @@
+"""The keys of an array's records, and the small conventions in names and times; model.records lists them."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import UTC, datetime
+
+__all__ = [
+    "at",
+    "claim_key",
+    "declared_key",
+    "drill_key",
+    "drill_vm",
+    "drill_volume",
+    "epoch_key",
+    "epoch_prefix",
+    "lease_key",
+    "lease_prefix",
+    "lun_name",
+    "new_id",
+    "now",
+    "peers_key",
+    "pin_key",
+    "point_name",
+    "point_order",
+    "safety_volume",
+    "split_key",
+    "stamp",
+    "tombstone_key",
+    "topology_key",
+    "vm_uuid",
+]
+
+_POINT = re.compile(r"e(\d+)-s(\d+)-([0-9a-f]+)")
+_UUIDS = uuid.UUID("6a1f6f4e-6f0e-4c44-9c5b-0d5f0c2d9a10")
+
+
+def pin_key(topology: str) -> str:
+    return f"{topology}/pin"
+
+
+def peers_key(topology: str) -> str:
+    return f"{topology}/peers"
+
+
+def epoch_prefix(topology: str, plan: str) -> str:
+    return f"{topology}/epoch/{plan}/"
+
+
+def epoch_key(topology: str, plan: str, number: int, epoch_id: str) -> str:
+    return f"{topology}/epoch/{plan}/{number:06d}/{epoch_id}"
+
+
+def claim_key(topology: str, plan: str) -> str:
+    return f"{topology}/claim/{plan}"
+
+
+def lease_prefix(topology: str, plan: str) -> str:
+    return f"{topology}/lease/{plan}/"
+
+
+def lease_key(topology: str, plan: str, n: int) -> str:
+    return f"{topology}/lease/{plan}/{n:010d}"
+
+
+def split_key(topology: str, plan: str) -> str:
+    return f"{topology}/split/{plan}"
+
+
+def declared_key(topology: str, stack: str, plan: str) -> str:
+    """`stack` is "project/stack"."""
+    return f"{topology}/declared/{stack}/{plan}"
+
+
+def tombstone_key(topology: str, kind: str, name: str) -> str:
+    return f"{topology}/tombstone/{kind}/{name}"
+
+
+def drill_key(topology: str, plan: str, drill: str) -> str:
+    return f"{topology}/drill/{plan}/{drill}"
+
+
+def topology_key(topology: str) -> str:
+    return f"{topology}/blob/topology"
+
+
+def lun_name(vm: str, role: str) -> str:
+    return f"{vm}.{role}"
+
+
+def point_name(epoch: int, sequence: int, group: str) -> str:
+    """A recovery point's id, which is also the name of its snapshots: ordered by (epoch, sequence), made unique by the group's id."""
+    return f"e{epoch}-s{sequence}-{group}"
+
+
+def point_order(name: str) -> tuple[int, int, str] | None:
+    """(epoch, sequence, group) of a recovery point's id; None: not one."""
+    match = _POINT.fullmatch(name)
+    return (int(match[1]), int(match[2]), match[3]) if match else None
+
+
+def drill_volume(volume: str, drill: str) -> str:
+    return f"{volume}.drill.{drill}"
+
+
+def drill_vm(vm: str, drill: str) -> str:
+    return f"{vm}.drill.{drill}"
+
+
+def safety_volume(volume: str, label: str) -> str:
+    """A safety copy's name; `label` tells one from the next (epoch number and claim id)."""
+    return f"{volume}.safety.{label}"
+
+
+def vm_uuid(topology: str, name: str) -> str:
+    return str(uuid.uuid5(_UUIDS, f"{topology}/{name}"))
+
+
+def new_id() -> str:
+    return uuid.uuid4().hex[:8]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def stamp(time: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def at(text: str) -> datetime:
+    """A time from RFC 3339; raises ValueError."""
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

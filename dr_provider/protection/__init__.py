@@ -1,0 +1,1 @@
+"""Backup, replication, retention with holds, and the catalogue of recovery points."""

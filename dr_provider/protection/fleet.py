@@ -1,0 +1,195 @@
+"""The arrays and hosts of a topology, opened once, swept in parallel, and watched for silence.
+
+Silence costs `sourceBudget` once a process: who did not answer once is not asked again until `forget_silence`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, cast
+
+from dr_provider.arrays.base import Array
+from dr_provider.hypervisors.base import Hypervisor
+from dr_provider.model import keys
+from dr_provider.model.codec import load
+from dr_provider.model.errors import CorruptRecord, NotReady, Unreachable
+from dr_provider.model.records import PeerPins, Pin
+from dr_provider.model.state import ArrayState, HostState, Observation, Silent
+from dr_provider.model.topology import ArraySpec, HostSpec, Topology
+
+__all__ = ["Fleet", "OpenArray", "OpenHost"]
+
+OpenArray = Callable[[ArraySpec, float], Array]
+OpenHost = Callable[[HostSpec, float], Hypervisor]
+
+# Calls whose Unreachable may speak of the other end of a path, not of the array that was called.
+_PATH_CALLS = frozenset({"receive"})
+
+
+class _Watched:
+    """Stands before a driver: a party that was silent once fails at once, and silence is noted for all threads."""
+
+    def __init__(self, driver: Any, key: str, silent: dict[str, Silent]) -> None:
+        self._driver = driver
+        self._key = key
+        self._silent = silent
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._driver, name)
+        if not callable(member) or name in ("close", "lun_target"):
+            return member
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            known = self._silent.get(self._key)
+            if known is not None:
+                raise Unreachable(known.reason)
+            try:
+                return member(*args, **kwargs)
+            except (Unreachable, NotReady) as error:
+                if name not in _PATH_CALLS:
+                    self._silent[self._key] = _silence(error)
+                raise
+
+        return call
+
+
+def _silence(error: Exception) -> Silent:
+    return Silent(str(error), ready=not isinstance(error, NotReady), missing=bool(getattr(error, "missing", False)))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    key: str
+    call: Callable[[], ArrayState | HostState]
+
+
+class Fleet:
+    """Opened drivers of a topology.
+
+    `pins` are own ids that someone else remembers of arrays (a stack's state): with them an array that is missing or another is
+    *not ready* even if no answering array holds a pin for it.
+    """
+
+    def __init__(
+        self, topology: Topology, open_array: OpenArray, open_host: OpenHost, pins: Mapping[str, str] | None = None
+    ) -> None:
+        self.topology = topology
+        self.pins = dict(pins or {})
+        self._silent: dict[str, Silent] = {}
+        self._lock = threading.Lock()
+        self._open_array = open_array
+        self._open_host = open_host
+        self._drivers: dict[str, Any] = {}
+
+    def array(self, name: str) -> Array:
+        """The array's driver; a call to one that was silent in this process raises Unreachable at once."""
+        return cast(Array, self._watched(f"array {name}", lambda t: self._open_array(self.topology.arrays[name], t)))
+
+    def host(self, name: str) -> Hypervisor:
+        """The host's driver; a call to one that was silent in this process raises Unreachable at once."""
+        return cast(Hypervisor, self._watched(f"host {name}", lambda t: self._open_host(self.topology.hosts[name], t)))
+
+    def _watched(self, key: str, make: Callable[[float], Any]) -> _Watched:
+        with self._lock:
+            if key not in self._drivers:
+                self._drivers[key] = make(self.topology.source_budget)
+            return _Watched(self._drivers[key], key, self._silent)
+
+    def mark_silent(self, array: str, reason: str) -> None:
+        self._silent[f"array {array}"] = Silent(reason)
+
+    def forget_silence(self) -> None:
+        """Ask everybody again at the next call."""
+        self._silent.clear()
+
+    def close(self) -> None:
+        with self._lock:
+            for driver in self._drivers.values():
+                driver.close()
+            self._drivers.clear()
+
+    # -- the sweep ------------------------------------------------------------------------------
+
+    def observe(self) -> Observation:
+        """One parallel sweep over everything that has not been silent yet; ends within the source budget."""
+        topology = self.topology
+        prefix = f"{topology.name}/"
+        asked: list[_Asked] = []
+        for name in topology.arrays:
+            peers = [other for other in topology.arrays if other != name]
+            array = self.array(name)
+            asked.append(_Asked(f"array {name}", lambda a=array, p=peers: a.state(records=prefix, peers=p)))  # type: ignore[misc]
+        for name in topology.hosts:
+            host = self.host(name)
+            asked.append(_Asked(f"host {name}", host.state))
+        answers = self._sweep([ask for ask in asked if ask.key not in self._silent])
+        facts: dict[str, ArrayState | HostState | Silent] = {
+            ask.key: answers.get(ask.key, Silent("no answer")) for ask in asked
+        }
+        for key, silent in self._silent.items():
+            facts[key] = silent
+        arrays = cast(dict[str, ArrayState | Silent], {name: facts[f"array {name}"] for name in topology.arrays})
+        hosts = cast(dict[str, HostState | Silent], {name: facts[f"host {name}"] for name in topology.hosts})
+        return Observation(self._pinned(arrays), hosts, keys.stamp(keys.now()))
+
+    def _sweep(self, asked: list[_Asked]) -> dict[str, ArrayState | HostState | Silent]:
+        if not asked:
+            return {}
+        answers: dict[str, ArrayState | HostState | Silent] = {}
+        pool = ThreadPoolExecutor(max_workers=len(asked), thread_name_prefix="sweep")
+        futures: dict[Future[ArrayState | HostState], _Asked] = {pool.submit(ask.call): ask for ask in asked}
+        # The drivers keep the budget themselves; the half second more is for the last answers to come through.
+        done, late = wait(futures, timeout=self.topology.source_budget + 0.5)
+        for future in done:
+            key = futures[future].key
+            try:
+                answers[key] = future.result()
+            except (Unreachable, NotReady, CorruptRecord) as error:
+                answers[key] = self._silent[key] = _silence(error)
+        for future in late:
+            key = futures[future].key
+            answers[key] = self._silent[key] = Silent(f"{key} gave no answer within {self.topology.source_budget:g} s")
+        pool.shutdown(wait=False, cancel_futures=True)
+        return answers
+
+    # -- identity -------------------------------------------------------------------------------
+
+    def _pinned(self, arrays: dict[str, ArrayState | Silent]) -> dict[str, ArrayState | Silent]:
+        """Answers that do not come from the array that was pinned become *not ready*."""
+        expected: dict[str, tuple[str, int]] = {name: (own, 0) for name, own in self.pins.items()}
+        for name, state in arrays.items():
+            if isinstance(state, ArrayState):
+                for other, pin in _peer_pins(self.topology.name, name, state).arrays.items():
+                    if other != name and other in arrays:
+                        known = expected.get(other)
+                        expected[other] = (pin.own_id, max(pin.serial, known[1] if known else 0))
+        return {name: self._check(name, state, expected.get(name)) for name, state in arrays.items()}
+
+    def _check(self, name: str, state: ArrayState | Silent, expected: tuple[str, int] | None) -> ArrayState | Silent:
+        if isinstance(state, Silent):
+            if state.missing and expected is not None:
+                reason = f"{state.reason}; it was in use before (its id is {expected[0]}), so no new one is made: bring the array back, or say dr:adopt for it"
+                return Silent(reason, ready=False)
+            return state
+        text = state.records.get(keys.pin_key(self.topology.name))
+        pin = load(Pin, text, f"array {name}, its pin") if text else None
+        fault = ""
+        if expected is not None and state.own_id != expected[0]:
+            fault = f"array {name}: the one that was pinned has the id {expected[0]}, the one that answers has {state.own_id}"
+        elif expected is not None and pin is None:
+            fault = f"array {name}: it was pinned before, but the one that answers carries no pin (emptied, or restored from an old backup)"
+        elif expected is not None and state.serial < expected[1]:
+            fault = f"array {name}: it has been seen at change {expected[1]} and answers at change {state.serial} (restored from an old backup)"
+        elif pin is not None and (pin.array != name or pin.own_id != state.own_id):
+            fault = f"array {name}: what answers is pinned as {pin.array} with the id {pin.own_id}, and its own id is {state.own_id}"
+        if not fault:
+            return state
+        return Silent(f"{fault}; it is treated as unreachable until the right array answers", ready=False)
+
+
+def _peer_pins(topology: str, name: str, state: ArrayState) -> PeerPins:
+    text = state.records.get(keys.peers_key(topology))
+    return load(PeerPins, text, f"array {name}, its record of the other arrays") if text else PeerPins()

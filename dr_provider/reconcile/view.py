@@ -1,0 +1,232 @@
+"""One plan as an observation shows it: epochs, claim, lease, split, volumes and VMs by site. Pure.
+
+Invariant kept here: nothing is concluded from silence. What a party that did not answer holds is in `silent_arrays` or
+`silent_hosts`, never among what is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from dr_provider.model import keys
+from dr_provider.model.codec import load
+from dr_provider.model.records import Claim, Declared, DrillRecord, Epoch, Lease, Split
+from dr_provider.model.state import ArrayState, Observation, Silent, VmState, VolumeState
+from dr_provider.model.topology import PlanSpec, Topology, VmSpec
+from dr_provider.protection.catalogue import RecoveryPoint, catalogue
+
+__all__ = ["PlanView", "VmPlace", "plan_view"]
+
+
+@dataclass(frozen=True)
+class VmPlace:
+    """A VM of the plan as a host knows it (drill VMs are not among them)."""
+
+    vm: str
+    host: str
+    site: str
+    state: VmState
+
+    @property
+    def running(self) -> bool:
+        return self.state.state == "running"
+
+
+@dataclass(frozen=True)
+class PlanView:
+    """`epochs` by array: every epoch record of the plan there, oldest first. `claims`, `leases`, `splits` by array."""
+
+    topology: Topology
+    spec: PlanSpec
+    seen: Observation
+    epochs: Mapping[str, tuple[Epoch, ...]]
+    claims: Mapping[str, Claim]
+    leases: Mapping[str, tuple[Lease, ...]]
+    splits: Mapping[str, Split]
+    places: tuple[VmPlace, ...]
+    declared: Mapping[str, Declared] = field(default_factory=dict)
+    """Last declared, by stack (project/stack)."""
+    drills: Mapping[str, DrillRecord] = field(default_factory=dict)
+
+    # -- epochs ---------------------------------------------------------------------------------
+
+    @cached_property
+    def committed(self) -> tuple[Epoch, ...]:
+        """The committed epochs with the highest number, by id: one, none (the plan was never made), or several (split)."""
+        all_of_them = [e for epochs in self.epochs.values() for e in epochs if e.state == "committed"]
+        top = max((e.number for e in all_of_them), default=0)
+        return tuple(sorted({e.id: e for e in all_of_them if e.number == top}.values(), key=lambda e: e.id))
+
+    @property
+    def epoch(self) -> Epoch | None:
+        """The epoch in force; None: none is known. With a split it is the first by id: look at `split` before."""
+        return self.committed[0] if self.committed else None
+
+    @property
+    def active(self) -> str | None:
+        return self.epoch.site if self.epoch else None
+
+    def known_epoch(self, array: str) -> int:
+        """The highest committed number that an answering array itself knows of (0: none)."""
+        return max((e.number for e in self.epochs.get(array, ()) if e.state == "committed"), default=0)
+
+    @cached_property
+    def history(self) -> tuple[Epoch, ...]:
+        """Every epoch that any answering array knows, each id once, oldest first."""
+        every = {e.id: e for epochs in self.epochs.values() for e in epochs}
+        return tuple(sorted(every.values(), key=lambda e: (e.number, e.time)))
+
+    @cached_property
+    def claim(self) -> Claim | None:
+        """The move under way: a claim that no commit and no abort has ended. Leftovers of ended moves are not claims."""
+        ended = {e.id for e in self.history}
+        top = self.epoch.number if self.epoch else 0
+        live = [c for c in self.claims.values() if c.id not in ended and c.number > top]
+        # A claim that gained its point or its aborting mark on some arrays only: the fullest counts.
+        return max(live, key=lambda c: (c.aborting, c.point is not None, len(c.proof), c.time, c.id), default=None)
+
+    @cached_property
+    def leftover_claims(self) -> tuple[str, ...]:
+        """Arrays that still hold the claim of a move that has ended."""
+        live = self.claim
+        return tuple(sorted(a for a, c in self.claims.items() if live is None or c.id != live.id))
+
+    @cached_property
+    def split(self) -> Split | None:
+        """A split on record, or one that the epochs show: the same number under two ids."""
+        if self.splits:
+            return next(iter(self.splits.values()))
+        if len(self.committed) > 1:
+            said = tuple(
+                f"epoch {e.number} was committed at {e.site} ({e.id}, by {e.by}, {e.time})" for e in self.committed
+            )
+            sides = tuple(sorted({e.site for e in self.committed}))
+            return Split(self.spec.name, sides, self.committed[0].previous, said, max(e.time for e in self.committed))
+        return None
+
+    # -- sites ----------------------------------------------------------------------------------
+
+    @cached_property
+    def volume_names(self) -> tuple[str, ...]:
+        return tuple(volume.name for volume in self.topology.plan_volumes(self.spec.name))
+
+    @cached_property
+    def points(self) -> tuple[RecoveryPoint, ...]:
+        return catalogue(self.topology, self.spec.name, self.seen)
+
+    def copy_array(self, volume: str, site: str) -> str:
+        """The array with the volume's copy at the site (the loader made sure that there is one at each of the plan's sites)."""
+        array = self.topology.copy_at(volume, site)
+        assert array is not None, f"volume {volume} has no copy at {site}"
+        return array
+
+    def site_arrays(self, site: str) -> tuple[str, ...]:
+        """The arrays at the site that hold the plan's volumes."""
+        return tuple(sorted({self.copy_array(v, site) for v in self.volume_names}))
+
+    def silent_arrays(self, site: str) -> dict[str, str]:
+        """Arrays of the plan at the site that are silent, with the reason."""
+        return _silent({a: self.seen.arrays[a] for a in self.site_arrays(site)})
+
+    def silent_hosts(self, site: str) -> dict[str, str]:
+        """Hosts of the site that are silent, with the reason: any of them may run a VM of the plan."""
+        return _silent({h.name: self.seen.hosts[h.name] for h in self.topology.hosts_at(site)})
+
+    def volume(self, volume: str, site: str) -> VolumeState | None:
+        """The volume's copy at a site; None: absent, or its array is silent (ask `seen.array` which)."""
+        state = self.seen.array(self.copy_array(volume, site))
+        found = state.volumes.get(volume) if state else None
+        return found if found is not None and found.kind == "data" else None
+
+    def array_state(self, volume: str, site: str) -> ArrayState | None:
+        return self.seen.array(self.copy_array(volume, site))
+
+    def linked(self, volume: str, source: str, target: str) -> bool:
+        """Whether the arrays of both copies answer and reach each other."""
+        a, b = self.copy_array(volume, source), self.copy_array(volume, target)
+        at_a, at_b = self.seen.array(a), self.seen.array(b)
+        return bool(at_a and at_b and at_a.peers.get(b) and at_b.peers.get(a))
+
+    # -- VMs ------------------------------------------------------------------------------------
+
+    @property
+    def vms(self) -> tuple[VmSpec, ...]:
+        return tuple(self.topology.vms[name] for name in self.spec.members)
+
+    def place(self, vm: str, site: str) -> VmPlace | None:
+        """Where the VM is at a site: the host that runs it, else one that defines it."""
+        at = sorted((p for p in self.places if p.vm == vm and p.site == site), key=lambda p: (not p.running, p.host))
+        return at[0] if at else None
+
+    def running_at(self, site: str) -> tuple[VmPlace, ...]:
+        return tuple(p for p in self.places if p.site == site and p.running)
+
+
+def _silent(states: Mapping[str, object]) -> dict[str, str]:
+    return {name: state.reason for name, state in states.items() if isinstance(state, Silent)}
+
+
+def plan_view(topology: Topology, plan: str, seen: Observation) -> PlanView:
+    """The plan's records and VMs out of one observation. Raises CorruptRecord naming the array and the record."""
+    epochs: dict[str, tuple[Epoch, ...]] = {}
+    claims: dict[str, Claim] = {}
+    leases: dict[str, tuple[Lease, ...]] = {}
+    splits: dict[str, Split] = {}
+    declared: dict[str, Declared] = {}
+    drills: dict[str, DrillRecord] = {}
+    for array in topology.plan_arrays(plan):
+        state = seen.array(array)
+        if state is None:
+            continue
+        where = f"array {array}"
+        epochs[array] = tuple(
+            load(Epoch, text, f"{where}, {key}") for key, text in _under(state, keys.epoch_prefix(topology.name, plan))
+        )
+        leases[array] = tuple(
+            load(Lease, text, f"{where}, {key}") for key, text in _under(state, keys.lease_prefix(topology.name, plan))
+        )
+        if text := state.records.get(keys.claim_key(topology.name, plan)):
+            claims[array] = load(Claim, text, f"{where}, claim of plan {plan}")
+        if text := state.records.get(keys.split_key(topology.name, plan)):
+            splits[array] = load(Split, text, f"{where}, split of plan {plan}")
+        for key, text in _under(state, f"{topology.name}/declared/"):
+            stack, _, name = key.removeprefix(f"{topology.name}/declared/").rpartition("/")
+            record = load(Declared, text, f"{where}, {key}")
+            if name == plan and (stack not in declared or declared[stack].time < record.time):
+                declared[stack] = record
+        for key, text in _under(state, f"{topology.name}/drill/{plan}/"):
+            drills[key.rpartition("/")[2]] = load(DrillRecord, text, f"{where}, {key}")
+    return PlanView(
+        topology,
+        topology.plans[plan],
+        seen,
+        epochs,
+        claims,
+        leases,
+        splits,
+        _places(topology, plan, seen),
+        declared,
+        drills,
+    )
+
+
+def _under(state: ArrayState, prefix: str) -> list[tuple[str, str]]:
+    return sorted((key, text) for key, text in state.records.items() if key.startswith(prefix))
+
+
+def _places(topology: Topology, plan: str, seen: Observation) -> tuple[VmPlace, ...]:
+    """Every VM of this topology and plan on answering hosts; drill VMs carry another name than their VM."""
+    places = []
+    for name, spec in sorted(topology.hosts.items()):
+        state = seen.host(name)
+        for vm in state.vms.values() if state else ():
+            definition = vm.definition
+            if (
+                definition.owner.topology == topology.name
+                and definition.plan == plan
+                and definition.name == definition.vm
+            ):
+                places.append(VmPlace(definition.vm, name, spec.site, vm))
+    return tuple(places)
