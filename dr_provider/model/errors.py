@@ -15,6 +15,7 @@ __all__ = [
     "Busy",
     "Conflict",
     "CorruptRecord",
+    "DeviceFault",
     "Diverged",
     "DrError",
     "HostFull",
@@ -77,7 +78,18 @@ class Unreachable(DrError):
 
 
 class NotReady(DrError):
-    """Something answers in an array's or a host's place, but not as the one that was pinned; treated as unreachable."""
+    """Something answers in an array's or a host's place, but not as the one that was pinned; treated as unreachable.
+
+    `missing`: nothing at all is in its place, and `create()` may make it (where nothing holds a pin for it).
+    """
+
+    def __init__(self, message: str, *, missing: bool = False) -> None:
+        self.missing = missing
+        super().__init__(message)
+
+
+class DeviceFault(DrError):
+    """An array or a host answered that it could not do the call; doing it again may work."""
 
 
 class NotFound(DrError):

@@ -1,0 +1,325 @@
+"""The faults of embedded arrays and hosts: what `dr sim` sets, and what every driver call meets.
+
+A fault stands in the SQLite file of each device that it touches, so that all processes see it at once and no daemon is needed.
+`loss`, `slowness` and `failure` work out which files of a topology a target touches; `put` and `heal` write them; a driver opens
+each call through a `Gate`. Nothing here knows arrays or hosts: both drivers share it, since neither may import the other.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dr_provider.model.errors import BadInput, DeviceFault, Unreachable
+from dr_provider.model.topology import ArraySpec, HostSpec, Topology
+
+__all__ = [
+    "SCHEMA",
+    "Fault",
+    "Gate",
+    "clear",
+    "failure",
+    "heal",
+    "loss",
+    "put",
+    "put_all",
+    "read",
+    "refuse_guest",
+    "refuse_transfer",
+    "slowness",
+    "unreached",
+]
+
+Kind = Literal["silent", "isolated", "operator", "cut", "slow", "fail"]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS fault (
+    target TEXT NOT NULL, kind TEXT NOT NULL, value REAL NOT NULL, peers TEXT NOT NULL, counter TEXT NOT NULL,
+    PRIMARY KEY (target, kind)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS fault_counter (target TEXT PRIMARY KEY, left INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+_POLL = 0.05
+_PATIENCE = 30.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault as it stands in one device's file. `target` is the word of `dr sim` that clears it.
+
+    silent     answers nobody
+    isolated   answers nobody outside its own site; guests of the site go on (`target` is the site)
+    operator   the operator does not reach it; transfers and guests do
+    cut        no path between it and `peers`, names of arrays and of sites
+    slow       every call waits `value` seconds longer
+    fail       the call that brings the count in file `counter` to 0 fails; `value` is what the count starts from
+    """
+
+    target: str
+    kind: Kind
+    value: float = 0.0
+    peers: tuple[str, ...] = ()
+    counter: str = ""
+
+
+# -- from a target to the files that it touches ------------------------------------------------
+
+
+def loss(topology: Topology, target: str, *, running: bool = False) -> dict[Path, Fault]:
+    """The faults of `dr sim lose TARGET`, by file. `running`: only reach is lost, power is not. Raises BadInput."""
+    kind, _, name = target.partition(":")
+    if kind == "link":
+        return _cut(topology, target, name)
+    lost: Kind = "isolated" if running else "silent"
+    faults = {path: Fault(target, lost) for path in _files(topology, target)}
+    gone = tuple(a.name for a in topology.arrays.values() if _path(a) in faults)
+    if gone:
+        for array in topology.arrays.values():
+            path = _path(array)
+            if path is not None and path not in faults:
+                faults[path] = Fault(target, "cut", peers=gone)
+    return faults
+
+
+def slowness(topology: Topology, target: str, seconds: float) -> dict[Path, Fault]:
+    """The faults of `dr sim slow TARGET DURATION`, by file. Raises BadInput."""
+    return {path: Fault(target, "slow", value=seconds) for path in _files(topology, target)}
+
+
+def failure(topology: Topology, target: str, call: int) -> dict[Path, Fault]:
+    """The faults of `dr sim fail TARGET --call N`, by file: one count for all files of the target. Raises BadInput."""
+    if call < 1:
+        raise BadInput(f"sim fail {target}: wanted a call number of at least 1, found {call}; nothing was done")
+    files = [path for path in _files(topology, target) if path.is_file()]
+    return {path: Fault(target, "fail", value=call, counter=str(files[0])) for path in files}
+
+
+def _path(device: ArraySpec | HostSpec) -> Path | None:
+    return Path(str(device.options["path"])) if device.driver == "embedded" else None
+
+
+def _devices(topology: Topology) -> list[ArraySpec | HostSpec]:
+    devices: list[ArraySpec | HostSpec] = list(topology.arrays.values())
+    return devices + list(topology.hosts.values())
+
+
+def _files(topology: Topology, target: str) -> list[Path]:
+    kind, _, name = target.partition(":")
+    devices: list[ArraySpec | HostSpec] = []
+    if kind == "site" and name in topology.sites:
+        devices = [device for device in _devices(topology) if device.site == name]
+    elif kind == "array" and name in topology.arrays:
+        devices = [topology.arrays[name]]
+    elif kind == "host" and name in topology.hosts:
+        devices = [topology.hosts[name]]
+    files = [path for device in devices if (path := _path(device)) is not None]
+    if not files:
+        raise BadInput(
+            f"sim target {target!r}: wanted site:NAME, array:NAME, host:NAME or link:A/B with names of the topology "
+            "and embedded drivers behind them; nothing was done"
+        )
+    return files
+
+
+def _cut(topology: Topology, target: str, name: str) -> dict[Path, Fault]:
+    ends = name.split("/")
+    if len(ends) != 2 or ends[0] == ends[1]:
+        raise BadInput(
+            f"sim target {target!r}: wanted link:A/B with two sites, two arrays, or operator and a site; nothing was done"
+        )
+    if "operator" in ends:
+        site = ends[0] if ends[1] == "operator" else ends[1]
+        return {path: Fault(target, "operator") for path in _files(topology, f"site:{site}")}
+    sides = []
+    for end in ends:
+        if end in topology.sites:
+            sides.append(([a for a in topology.arrays.values() if a.site == end], [end]))
+        elif end in topology.arrays:
+            sides.append(([topology.arrays[end]], []))
+        else:
+            raise BadInput(
+                f"sim target {target!r}: {end} is neither a site nor an array of the topology; nothing was done"
+            )
+    faults = {}
+    for (near, _), (far, far_site) in (sides, sides[::-1]):
+        peers = (*far_site, *(array.name for array in far))
+        for array in near:
+            if (path := _path(array)) is not None:
+                faults[path] = Fault(target, "cut", peers=peers)
+    if not faults:
+        raise BadInput(f"sim target {target!r}: no array at either end has the embedded driver; nothing was done")
+    return faults
+
+
+# -- in the files ------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(
+        sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_PATIENCE, isolation_level=None)
+    ) as db:
+        yield db
+
+
+def put(path: Path, fault: Fault) -> None:
+    """Set a fault in a device's file; one of the same target and kind is replaced."""
+    with _opened(path) as db:
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(
+            "INSERT OR REPLACE INTO fault VALUES (?, ?, ?, ?, ?)",
+            (fault.target, fault.kind, fault.value, json.dumps(fault.peers), fault.counter),
+        )
+        if fault.kind == "fail" and fault.counter == str(path):
+            db.execute("INSERT OR REPLACE INTO fault_counter VALUES (?, ?)", (fault.target, int(fault.value)))
+        db.execute("COMMIT")
+
+
+def put_all(faults: Mapping[Path, Fault]) -> int:
+    """Set faults by file; how many files took one. A file that is not there is passed over: it answers nobody anyway."""
+    there = [(path, fault) for path, fault in faults.items() if path.is_file()]
+    for path, fault in there:
+        put(path, fault)
+    return len(there)
+
+
+def heal(path: Path, target: str) -> None:
+    """Clear every fault of the target in one file."""
+    with _opened(path) as db:
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("DELETE FROM fault WHERE target = ?", (target,))
+        db.execute("DELETE FROM fault_counter WHERE target = ?", (target,))
+        db.execute("COMMIT")
+
+
+def clear(topology: Topology, target: str) -> None:
+    """Clear every fault of the target in all files of the topology (`dr sim heal TARGET`). A link may be named from either end."""
+    kind, _, name = target.partition(":")
+    targets = {target, f"link:{'/'.join(reversed(name.split('/')))}"} if kind == "link" else {target}
+    for device in _devices(topology):
+        path = _path(device)
+        if path is not None and path.is_file():
+            for each in sorted(targets):
+                heal(path, each)
+
+
+def read(db: sqlite3.Connection) -> tuple[Fault, ...]:
+    """The faults that stand in a device's file."""
+    rows = db.execute("SELECT target, kind, value, peers, counter FROM fault").fetchall()
+    return tuple(
+        Fault(target, kind, value, tuple(json.loads(peers)), counter) for target, kind, value, peers, counter in rows
+    )
+
+
+def _spend(fault: Fault) -> bool:
+    """Count one call; True: this is the one that fails."""
+    with _opened(Path(fault.counter)) as db:
+        row = db.execute(
+            "UPDATE fault_counter SET left = left - 1 WHERE target = ? AND left > 0 RETURNING left", (fault.target,)
+        ).fetchone()
+    return row is not None and row[0] == 0
+
+
+# -- what they mean ----------------------------------------------------------------------------
+
+
+def unreached(faults: Sequence[Fault], peers: Sequence[str]) -> frozenset[str]:
+    """Which of the peers (names of arrays) a device has no path to."""
+    cut = {name for fault in faults if fault.kind == "cut" for name in fault.peers}
+    return frozenset(cut.intersection(peers))
+
+
+def refuse_transfer(faults: Sequence[Fault], what: str, peer: str = "", peer_site: str = "") -> None:
+    """Raise Unreachable where `what` (a phrase for people) answers no other array, or has no path to the peer."""
+    for fault in faults:
+        if fault.kind in ("silent", "isolated"):
+            raise Unreachable(f"{what} gives no answer")
+        if fault.kind == "cut" and (peer in fault.peers or (peer_site and peer_site in fault.peers)):
+            raise Unreachable(f"{what} has no path to array {peer} at site {peer_site}")
+
+
+def refuse_guest(faults: Sequence[Fault], what: str, site: str) -> None:
+    """Raise Unreachable, at once, where `what` does not answer a guest at the site."""
+    for fault in faults:
+        if fault.kind == "silent" or (fault.kind == "isolated" and fault.target != f"site:{site}"):
+            raise Unreachable(f"{what} gives no answer")
+        if fault.kind == "cut" and site in fault.peers:
+            raise Unreachable(f"{what} has no path to site {site}")
+
+
+_slots: dict[str, threading.BoundedSemaphore] = {}
+_slots_lock = threading.Lock()
+
+
+class Gate:
+    """What every driver call to one device passes through first: its faults, its latency and its width.
+
+    `what` names device and site for people; `key` (the file) is what all gates of a process to one device share; `width` is how
+    many calls a process has under way at once.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        key: str,
+        *,
+        timeout: float,
+        latency: float = 0.0,
+        width: int | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.what = what
+        self._timeout = timeout
+        self._latency = latency
+        self._sleep = sleep
+        self._clock = clock
+        self._slot: threading.BoundedSemaphore | None = None
+        if width is not None:
+            with _slots_lock:
+                self._slot = _slots.setdefault(f"{width} {key}", threading.BoundedSemaphore(width))
+
+    @contextmanager
+    def call(self, look: Callable[[], Sequence[Fault]]) -> Iterator[None]:
+        """Around one driver call; `look` reads the device's faults. Raises Unreachable and DeviceFault."""
+        # Silence is waited out before a slot is taken, so that callers wait side by side and not one after the other.
+        self._wait_for_answer(look)
+        if self._slot is None:
+            self._serve(look)
+            yield
+            return
+        with self._slot:
+            self._serve(look)
+            yield
+
+    def _wait_for_answer(self, look: Callable[[], Sequence[Fault]]) -> Sequence[Fault]:
+        start = self._clock()
+        while True:
+            faults = look()
+            if not any(fault.kind in ("silent", "isolated", "operator") for fault in faults):
+                return faults
+            left = start + self._timeout - self._clock()
+            if left <= 0:
+                raise Unreachable(f"{self.what} gives no answer within {self._timeout:g} s")
+            self._sleep(min(_POLL, left))
+
+    def _serve(self, look: Callable[[], Sequence[Fault]]) -> None:
+        faults = self._wait_for_answer(look)
+        slow = sum(fault.value for fault in faults if fault.kind == "slow")
+        wait = self._latency + slow
+        if slow and wait > self._timeout:
+            self._sleep(self._timeout)
+            raise Unreachable(f"{self.what} gives no answer within {self._timeout:g} s (it takes {wait:g} s a call)")
+        if wait > 0:
+            self._sleep(wait)
+        for fault in faults:
+            if fault.kind == "fail" and _spend(fault):
+                raise DeviceFault(f"{self.what} could not do the call (fault of {fault.target}); run it again")
