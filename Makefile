@@ -1,0 +1,53 @@
+# Needs Python >= 3.11 and make; all else is fetched once by tools/setup, which does nothing while nothing changed.
+PYTHON ?= python3
+# As many test workers as there are cores on the smallest machine that we test on.
+WORKERS ?= 2
+
+BIN := $(CURDIR)/.venv/bin
+OUTSIDE_PATH := $(PATH)
+# What `make` starts finds the venv's python, dr and pulumi first; set-up itself must not.
+export PATH := $(BIN):$(PATH)
+SETUP = @PATH="$(OUTSIDE_PATH)" $(PYTHON) -m tools.setup
+TEST = $(BIN)/python -m pytest -n $(WORKERS)
+
+.PHONY: help setup setup-python demo test test-fast test-engine lint format bench clean
+
+help:
+	@echo "make demo         watch a failover, a failback and a drill with a real 'pulumi up'"
+	@echo "make test         the whole test suite (test-fast: without the Pulumi engine; test-engine: only with it)"
+	@echo "make lint         ruff, mypy --strict, import-linter (format: let ruff write)"
+	@echo "make bench        the benchmarks"
+	@echo "make setup        what the others do first, once: .venv and the Pulumi engine"
+	@echo "make clean        remove what was made in this folder (the engine's cache is outside, and stays)"
+
+setup:
+	$(SETUP) all
+
+setup-python:
+	$(SETUP) python
+
+demo: setup
+	@$(BIN)/python -m demo
+
+test: setup
+	@$(BIN)/python -m tools.within 600 $(TEST)
+
+test-fast: setup-python
+	@$(TEST) -m "not engine"
+
+test-engine: setup
+	@$(TEST) -m engine
+
+lint: setup-python
+	@$(BIN)/python -m tools.lint
+
+format: setup-python
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	@$(BIN)/python -m bench
+
+clean:
+	rm -rf .venv build .dr .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dr_provider.egg-info
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
