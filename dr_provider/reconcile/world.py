@@ -1,0 +1,89 @@
+"""What every command and resource starts from: a topology, its fleet, who acts, and where progress goes."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from dr_provider.arrays.embedded.blocks import connect
+from dr_provider.arrays.registry import open_array
+from dr_provider.hypervisors.registry import open_host
+from dr_provider.model.errors import BadInput
+from dr_provider.model.state import Observation
+from dr_provider.model.topology import Topology
+from dr_provider.protection.fleet import Fleet
+from dr_provider.reconcile.view import PlanView, plan_view
+
+__all__ = ["World", "open_world", "who"]
+
+Progress = Callable[[str], None]
+
+
+def who() -> str:
+    """The operator as records name them: user@machine."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _quiet(_line: str) -> None:
+    return None
+
+
+@dataclass
+class World:
+    """`by` names who acts in records; `stack` is "project/stack", or "" without Pulumi.
+
+    One observation is shared until `refresh`; those who were silent stay silent for the life of the process (SPEC.md, silence).
+    """
+
+    topology: Topology
+    fleet: Fleet
+    by: str
+    stack: str = ""
+    progress: Progress = _quiet
+    _seen: Observation | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def look(self, *, refresh: bool = False) -> Observation:
+        """The shared observation; a new one with `refresh` (of those who have answered so far)."""
+        with self._lock:
+            if self._seen is None or refresh:
+                self._seen = self.fleet.observe()
+            return self._seen
+
+    def view(self, plan: str, *, refresh: bool = False) -> PlanView:
+        """The plan in the shared observation. Raises BadInput for a plan that is not in the topology."""
+        if plan not in self.topology.plans:
+            known = ", ".join(sorted(self.topology.plans)) or "none"
+            raise BadInput(
+                f"plan {plan!r} is not in topology {self.topology.name}; its plans: {known}; nothing was done"
+            )
+        return plan_view(self.topology, plan, self.look(refresh=refresh))
+
+    def close(self) -> None:
+        self.fleet.close()
+
+
+def open_world(
+    topology: Topology,
+    *,
+    stack: str = "",
+    progress: Progress = _quiet,
+    pins: Mapping[str, str] | None = None,
+    by: str | None = None,
+) -> World:
+    """A world on the topology's own drivers. `pins`: own ids of arrays that a stack's state remembers."""
+    fleet = Fleet(
+        topology,
+        lambda spec, timeout: open_array(spec, timeout=timeout),
+        lambda spec, timeout: open_host(spec, connect=connect, timeout=timeout),
+        pins,
+    )
+    actor = by or (f"stack {stack} ({who()})" if stack else f"dr ({who()})")
+    return World(topology, fleet, actor, stack, progress)
