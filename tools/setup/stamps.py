@@ -49,6 +49,7 @@ class Stamp:
         return interrupted
 
     def complete(self, key: str) -> None:
+        self._done.parent.mkdir(parents=True, exist_ok=True)
         partial = self._done.with_suffix(".partial")
         partial.write_text(key)
         partial.replace(self._done)
