@@ -1,0 +1,29 @@
+"""From a host's spec to an open driver: the one place that knows them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dr_provider.hypervisors.base import Hypervisor
+from dr_provider.hypervisors.embedded import EmbeddedHost
+from dr_provider.model.errors import BadInput
+from dr_provider.model.topology import HostSpec
+from dr_provider.model.vm import Connect
+
+__all__ = ["DRIVERS", "open_host"]
+
+
+def _embedded(spec: HostSpec, connect: Connect, timeout: float) -> Hypervisor:
+    return EmbeddedHost(spec, connect=connect, timeout=timeout)
+
+
+DRIVERS: dict[str, Callable[[HostSpec, Connect, float], Hypervisor]] = {"embedded": _embedded}
+
+
+def open_host(spec: HostSpec, *, connect: Connect, timeout: float) -> Hypervisor:
+    """Open the driver of a host; no call is made yet. `timeout`: seconds until silence is Unreachable. BadInput: no such driver."""
+    driver = DRIVERS.get(spec.driver)
+    if driver is None:
+        known = ", ".join(sorted(DRIVERS))
+        raise BadInput(f"host {spec.name}: there is no hypervisor driver {spec.driver!r}; known are: {known}")
+    return driver(spec, connect, timeout)
