@@ -1,0 +1,325 @@
+"""Rules across the document: names that must exist, volumes and their copies, plans and their tiers.
+
+Each check says what is wrong at which path and what would be right. Parts that are malformed (None in the draft) are passed
+over: what is wrong with them has been said. Networks and places for VMs stand in modules of their own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path as FilePath
+
+from dr_provider.model import checks_network, checks_placement
+from dr_provider.model.build import Draft
+from dr_provider.model.problems import Path, Report, did_you_mean, listed
+from dr_provider.model.topology import PlanSpec, VolumeSpec
+from dr_provider.model.units import format_duration, format_size
+
+__all__ = ["check"]
+
+_LATER_FENCING = ("witness", "lease")
+
+
+def check(draft: Draft, report: Report, *, check_images: bool) -> None:
+    """Every check across the document; `check_images` looks at image files too."""
+    _sites(draft, report)
+    _files(draft, report)
+    for volume in draft.volumes.values():
+        if volume is not None:
+            _volume(draft, volume, report)
+    _disks(draft, report, check_images=check_images)
+    for plan in draft.plans.values():
+        if plan is not None:
+            _plan(draft, plan, report)
+    _membership(draft, report)
+    _plan_volumes(draft, report)
+    checks_network.check(draft, report)
+    checks_placement.check(draft, report)
+
+
+def _unknown(kind: str, name: str, known: Collection[str]) -> str:
+    return f"there is no {kind} {name}{did_you_mean(name, known)}"
+
+
+def _repeated(names: Iterable[str]) -> Iterable[tuple[int, str]]:
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            yield index, name
+        seen.add(name)
+
+
+# -- sites, arrays, hosts -----------------------------------------------------------------------
+
+
+def _sites(draft: Draft, report: Report) -> None:
+    if "sites" in draft.torn:
+        return
+    for key, section in (("arrays", draft.arrays), ("hosts", draft.hosts)):
+        for name, thing in section.items():
+            if thing is not None and thing.site not in draft.sites:
+                report.add((key, name, "site"), _unknown("site", thing.site, draft.sites))
+
+
+def _files(draft: Draft, report: Report) -> None:
+    """Two arrays or hosts in one file would be one array under two names."""
+    owners: dict[object, tuple[str, str]] = {}
+    for key, section in (("arrays", draft.arrays), ("hosts", draft.hosts)):
+        for name, thing in section.items():
+            if thing is None or "path" not in thing.options:
+                continue
+            file = thing.options["path"]
+            if file in owners:
+                other_key, other = owners[file]
+                report.add(
+                    (key, name, "path"), f"{other_key[:-1]} {other} has the same file; give each a file of its own"
+                )
+            owners.setdefault(file, (key, name))
+
+
+# -- volumes and disks --------------------------------------------------------------------------
+
+
+def _volume(draft: Draft, volume: VolumeSpec, report: Report) -> None:
+    path: Path = ("volumes", volume.name)
+    if "arrays" not in draft.torn and volume.home not in draft.arrays:
+        report.add((*path, "home"), _unknown("array", volume.home, draft.arrays))
+    home = draft.arrays.get(volume.home)
+    seen: set[str] = set()
+    for index, copy in enumerate(volume.copies):
+        at: Path = (*path, "copies", index)
+        array = draft.arrays.get(copy.array)
+        if "arrays" not in draft.torn and copy.array not in draft.arrays:
+            report.add(at, _unknown("array", copy.array, draft.arrays))
+        elif copy.array == volume.home:
+            report.add(at, f"{copy.array} is the volume's home; a copy stands on another array, at another site")
+        elif copy.array in seen:
+            report.add(at, f"{copy.array} is listed twice; leave one of them out")
+        elif array is not None and home is not None and array.site == home.site:
+            report.add(
+                at,
+                f"{copy.array} stands at {home.site}, as the volume's home {home.name} does, and a second copy at the "
+                "home site is not built yet; name an array at another site",
+            )
+        if copy.via is not None:
+            report.add(at, f"via is not built yet; leave it out: a copy is fed from the volume's home, {volume.home}")
+        seen.add(copy.array)
+    if len(seen) > 1:
+        report.add(
+            (*path, "copies"),
+            f"lists {len(seen)} copies; more than one copy a volume is not built yet: keep one of {listed(sorted(seen), 'or')}",
+        )
+
+
+def _disks(draft: Draft, report: Report, *, check_images: bool) -> None:
+    used: Counter[str] = Counter()
+    for vm in draft.vms.values():
+        for disk in vm.disks if vm is not None else ():
+            assert vm is not None
+            path: Path = ("vms", vm.name, "disks", disk.role)
+            used[disk.volume] += disk.size
+            if "volumes" not in draft.torn and disk.volume not in draft.volumes:
+                report.add((*path, "volume"), _unknown("volume", disk.volume, draft.volumes))
+            if check_images and disk.image is not None:
+                _image((*path, "image"), FilePath(disk.image), disk.size, report)
+    for name, total in used.items():
+        volume = draft.volumes.get(name)
+        if volume is not None and total > volume.size:
+            report.add(
+                ("volumes", name, "size"),
+                f"its disks have {format_size(total)} together, and it has {format_size(volume.size)}; "
+                f"wanted at least {format_size(total)}",
+            )
+
+
+def _image(path: Path, file: FilePath, size: int, report: Report) -> None:
+    try:
+        if not file.is_file():
+            report.add(path, f"there is no file {file}")
+            return
+        length = file.stat().st_size
+        with file.open("rb"):
+            pass
+    except (OSError, ValueError) as error:
+        report.add(path, f"{file} cannot be read ({getattr(error, 'strerror', None) or error})")
+        return
+    if length > size:
+        report.add(
+            path, f"{file} has {length} bytes and its disk {format_size(size)} ({size} bytes); give the disk more room"
+        )
+
+
+# -- plans --------------------------------------------------------------------------------------
+
+
+def _plan(draft: Draft, plan: PlanSpec, report: Report) -> None:
+    path: Path = ("plans", plan.name)
+    _plan_sites(draft, plan, report)
+    _tiers(draft, plan, report)
+    if plan.rpo is not None and plan.rpo < plan.replicate_every:
+        every = format_duration(plan.replicate_every)
+        report.add(
+            (*path, "rpo"),
+            f"{format_duration(plan.rpo)} is less than replicate.every, {every}, so it could never be kept; "
+            f"wanted at least {every}, or a smaller replicate.every",
+        )
+    if plan.fencing in _LATER_FENCING:
+        report.add((*path, "fencing"), f"fencing by {plan.fencing} is not built yet; leave it out or say operator")
+    if plan.restart == "in-site":
+        report.add((*path, "restart"), "in-site restart is not built yet; leave it out or say none")
+    if plan.commit_window is not None:
+        report.add((*path, "commitWindow"), "a commit window is not built yet; leave it out")
+
+
+def _plan_sites(draft: Draft, plan: PlanSpec, report: Report) -> None:
+    path: Path = ("plans", plan.name, "sites")
+    for index, site in enumerate(plan.sites):
+        if "sites" not in draft.torn and site not in draft.sites:
+            report.add((*path, index), _unknown("site", site, draft.sites))
+    for index, site in _repeated(plan.sites):
+        report.add((*path, index), f"{site} is listed twice; leave one of them out")
+    sites = dict.fromkeys(plan.sites)
+    if len(sites) > 2:
+        report.add(
+            path,
+            f"lists {len(sites)} sites, which needs a copy of each volume at all of them, and more than one copy is not "
+            "built yet; wanted two: home and one recovery site",
+        )
+    elif len(plan.sites) == 1:
+        report.add(path, f"lists {plan.home} only; wanted home and a recovery site")
+
+
+def _tiers(draft: Draft, plan: PlanSpec, report: Report) -> None:
+    tier_of: dict[str, int] = {}
+    for number, tier in enumerate(plan.tiers):
+        for index, vm in enumerate(tier.members):
+            at: Path = ("plans", plan.name, "tiers", number, "members", index)
+            if "vms" not in draft.torn and vm not in draft.vms:
+                report.add(at, _unknown("VM", vm, draft.vms))
+            if vm in tier_of:
+                where = "in this tier" if tier_of[vm] == number else f"in tiers[{tier_of[vm]}]"
+                report.add(at, f"{vm} is already {where}; leave one of them out")
+            tier_of.setdefault(vm, number)
+    for number, tier in enumerate(plan.tiers):
+        earlier = [vm for vm, its in tier_of.items() if its < number]
+        for index, vm in enumerate(tier.after or ()):
+            at = ("plans", plan.name, "tiers", number, "after", index)
+            right = f"wanted VMs of earlier tiers: {listed(earlier)}" if earlier else "the first tier waits for no VM"
+            if vm not in tier_of:
+                if vm in draft.vms:
+                    report.add(at, f"VM {vm} is not in this plan; {right}")
+                elif "vms" not in draft.torn:
+                    report.add(at, _unknown("VM", vm, earlier or list(tier_of)))
+            elif tier_of[vm] == number:
+                report.add(at, f"{vm} is in this same tier, whose members start together; {right}")
+            elif tier_of[vm] > number:
+                report.add(
+                    at, f"{vm} is in a later tier, tiers[{tier_of[vm]}], so the two would wait for each other; {right}"
+                )
+        for index, vm in _repeated(tier.after or ()):
+            report.add(
+                ("plans", plan.name, "tiers", number, "after", index), f"{vm} is listed twice; leave one of them out"
+            )
+
+
+def _plans_of_vms(draft: Draft) -> dict[str, list[str]]:
+    plans: dict[str, list[str]] = {}
+    for plan in draft.plans.values():
+        for vm in dict.fromkeys(plan.members) if plan is not None else ():
+            assert plan is not None
+            plans.setdefault(vm, []).append(plan.name)
+    return plans
+
+
+def _membership(draft: Draft, report: Report) -> None:
+    """A VM is in exactly one plan."""
+    plans = _plans_of_vms(draft)
+    for plan in draft.plans.values():
+        if plan is None:
+            continue
+        for number, tier in enumerate(plan.tiers):
+            for index, vm in enumerate(tier.members):
+                first = plans[vm][0]
+                if first != plan.name:
+                    report.add(
+                        ("plans", plan.name, "tiers", number, "members", index),
+                        f"{vm} is in plan {first} too; a VM belongs to exactly one plan",
+                    )
+    if _plans_unknown(draft):
+        return
+    for vm in draft.vms:
+        if vm not in plans:
+            report.add(
+                ("vms", vm), "it is in no plan, so nothing would protect or restore it; add it to a tier of one plan"
+            )
+
+
+def _plans_unknown(draft: Draft) -> bool:
+    """Whether a malformed plan may hold VMs that we do not see."""
+    return "plans" in draft.torn or None in draft.plans.values()
+
+
+def _plan_volumes(draft: Draft, report: Report) -> None:
+    """A volume belongs to exactly one plan, lives at that plan's home and has a copy at each of its recovery sites."""
+    plans = _plans_of_vms(draft)
+    users: dict[str, dict[str, tuple[str, str]]] = {}
+    for vm in draft.vms.values():
+        for disk in vm.disks if vm is not None else ():
+            assert vm is not None
+            for name in plans.get(vm.name, ())[:1]:
+                users.setdefault(disk.volume, {}).setdefault(name, (vm.name, disk.role))
+    for volume in draft.volumes.values():
+        if volume is None:
+            continue
+        by_plan = users.get(volume.name, {})
+        if len(by_plan) > 1:
+            report.add(("volumes", volume.name), _two_plans(by_plan))
+        for name in by_plan:
+            plan = draft.plans.get(name)
+            if plan is not None and len(by_plan) == 1:
+                _copies(draft, volume, plan, by_plan[name], report)
+    if _plans_unknown(draft) or "vms" in draft.torn or None in draft.vms.values():
+        return
+    on_some_disk = {disk.volume for vm in draft.vms.values() if vm is not None for disk in vm.disks}
+    for name in draft.volumes:
+        if name not in on_some_disk:
+            report.add(
+                ("volumes", name),
+                "no VM has a disk on it, so it belongs to no plan; put a VM's disk on it or leave it out",
+            )
+
+
+def _two_plans(by_plan: Mapping[str, tuple[str, str]]) -> str:
+    parts = [f"{plan} (disk {role} of VM {vm})" for plan, (vm, role) in by_plan.items()]
+    return (
+        f"it is used by plans {listed(parts)}; a volume belongs to exactly one plan: give each plan volumes of its own"
+    )
+
+
+def _copies(draft: Draft, volume: VolumeSpec, plan: PlanSpec, user: tuple[str, str], report: Report) -> None:
+    if any(name not in draft.arrays or draft.arrays[name] is None for name in volume.arrays):
+        return
+    at_site = {array.site for name in volume.arrays if (array := draft.arrays[name]) is not None}
+    home = draft.arrays[volume.home]
+    vm, role = user
+    if home is not None and home.site != plan.home:
+        there = sorted(name for name, array in draft.arrays.items() if array is not None and array.site == plan.home)
+        right = (
+            f"wanted an array at {plan.home}: {listed(there, 'or')}" if there else f"there is no array at {plan.home}"
+        )
+        report.add(
+            ("volumes", volume.name, "home"),
+            f"{home.name} stands at {home.site}, and plan {plan.name}, whose VM {vm} has disk {role} on it, is at home at "
+            f"{plan.home}; {right}",
+        )
+        return
+    for site in dict.fromkeys(plan.sites[1:]):
+        if site in at_site or site not in draft.sites:
+            continue
+        there = sorted(name for name, array in draft.arrays.items() if array is not None and array.site == site)
+        right = f"add one: copies: [{there[0]}]" if there else f"there is no array at {site} yet"
+        report.add(
+            ("volumes", volume.name, "copies") if volume.copies else ("volumes", volume.name),
+            f"it has no copy at {site}, a recovery site of plan {plan.name}, whose VM {vm} has disk {role} on it; {right}",
+        )

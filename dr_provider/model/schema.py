@@ -1,0 +1,185 @@
+"""The topology's JSON Schema, and its errors as plain sentences.
+
+Definitions in the schema carry a `title`; where one names a parser of PARSERS, the value is read by it, and its sentence is
+the error. So what a size, a duration or an address is stands in one place, and the schema's patterns serve editors.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
+
+from dr_provider.model import addresses, units
+from dr_provider.model.problems import Path, Report, did_you_mean, listed, show
+
+__all__ = ["LATER_DRIVERS", "PARSERS", "check_schema", "schema"]
+
+PARSERS: Mapping[str, Callable[[str], object]] = {
+    "size": units.size,
+    "block size": units.block_size,
+    "duration": units.duration,
+    "delay": units.delay,
+    "IP address": addresses.ip,
+    "address": addresses.interface,
+    "MAC": addresses.mac,
+}
+LATER_DRIVERS = {"array": ("zfs", "ceph", "ontap"), "host": ("libvirt", "hyperv")}
+
+_TYPES = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "text",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "null": "nothing",
+}
+_PATTERNS = {
+    "name": "wanted a name: a small letter, then small letters, digits and -, 31 characters at most",
+    "path": "wanted a path without control characters",
+    "bridge": "wanted a bridge's or network's name: letters, digits, dots, - and _, 63 characters at most",
+}
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The schema itself."""
+    text = resources.files("dr_provider.model").joinpath("topology.schema.json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def check_schema(data: Any, report: Report) -> None:
+    """Put every fault of form into the report. The data has text keys only."""
+    for error in _validator().iter_errors(data):
+        for path, message in _sentences(error):
+            report.add(path, message)
+
+
+@cache
+def _validator() -> Validator:
+    checker = Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    )
+    rules = {"pattern": _pattern, "title": _title}
+    kind: type[Validator] = extend(Draft202012Validator, rules, type_checker=checker)  # type: ignore[no-untyped-call]
+    return kind(schema())
+
+
+def _pattern(validator: Any, pattern: str, value: object, within: Mapping[str, Any]) -> Iterator[ValidationError]:
+    """The whole text must match (`$` alone lets a line end pass); what a parser reads is left to it."""
+    ours = isinstance(value, str) and within.get("title") not in PARSERS
+    if ours and not re.fullmatch(pattern.removeprefix("^").removesuffix("$"), str(value)):
+        yield ValidationError("pattern")
+
+
+def _title(validator: Any, title: str, value: object, within: Mapping[str, Any]) -> Iterator[ValidationError]:
+    if isinstance(value, str) and title in PARSERS:
+        try:
+            PARSERS[title](value)
+        except ValueError as error:
+            yield ValidationError(str(error))
+
+
+def _sentences(error: ValidationError) -> Iterator[tuple[Path, str]]:
+    path: Path = tuple(error.absolute_path)
+    value: Any = error.instance
+    wanted: Any = error.validator_value
+    within: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
+    if "propertyNames" in error.absolute_schema_path:
+        path = (*path, str(value))
+    match error.validator:
+        case "additionalProperties":
+            known = within.get("properties", {})
+            for key in value:
+                if key not in known:
+                    yield (*path, key), _unknown_key(key, known, str(within.get("title", "mapping")))
+        case "required":
+            for key in wanted:
+                if key not in value:
+                    yield path, f"{key} is missing{_hint(within, key)}"
+        case "type":
+            yield path, _wrong_type(value, wanted, within)
+        case "pattern":
+            yield path, f"found {show(value)}; {_PATTERNS.get(str(within.get('title')), 'wanted other text')}"
+        case "title":
+            yield path, f"found {show(value)}; {error.message}"
+        case "enum":
+            yield path, _not_one_of(path, value, wanted)
+        case "const":
+            yield path, _not_const(path, value, wanted)
+        case "not":
+            yield path, f"a site may not be called {listed(wanted['enum'], 'or')}; give it another name"
+        case "minimum" | "maximum":
+            low, high = within.get("minimum"), within.get("maximum")
+            yield path, f"found {show(value)}; wanted a whole number from {low} to {high}"
+        case "minItems" | "minProperties":
+            yield path, "is empty; wanted at least one entry, or leave it out where it may be left out"
+        case "maxItems":
+            yield path, f"has {len(value)} entries; wanted at most {wanted}"
+        case "minLength" | "maxLength":
+            yield path, f"found a text of {len(value)} characters; wanted a path"
+        case "oneOf":
+            if not isinstance(value, dict):
+                return  # its type is the fault
+            both = "gives both tcp and agent" if "tcp" in value else "gives neither tcp nor agent"
+            yield path, f"{both}; wanted one of them, such as tcp: 5432"
+        case _:
+            yield path, f"found {show(value)}, which cannot stand here"
+
+
+def _unknown_key(key: str, known: Mapping[str, Any], title: str) -> str:
+    if not known:
+        return f"there is no key {show(key)} here: a {title} has no keys of its own so far; leave it out"
+    article = "an" if title[:1] in "aeiou" else "a"
+    near = did_you_mean(key, known)
+    return f"there is no key {show(key)} in {article} {title}{near}"
+
+
+def _hint(within: Mapping[str, Any], key: str) -> str:
+    description = within.get("properties", {}).get(key, {}).get("description", "")
+    first = str(description).split(". ")[0].rstrip(".")
+    return f"; wanted: {first[:1].lower()}{first[1:]}" if first else ""
+
+
+def _wrong_type(value: object, wanted: str | list[str], within: Mapping[str, Any]) -> str:
+    title = str(within.get("title", ""))
+    if title in PARSERS and isinstance(wanted, str):
+        try:
+            PARSERS[title]("")
+        except ValueError as error:
+            return f"found {show(value)}; {error}"
+    kinds = [_TYPES[kind] for kind in ([wanted] if isinstance(wanted, str) else wanted) if kind != "null"]
+    right = "a name" if title in ("name", "site name", "site or drill") else listed(kinds, "or")
+    quotes = "; put it in quotes" if right in ("text", "a name") and isinstance(value, bool | int | float) else ""
+    return f"found {show(value)}; wanted {right}{quotes}"
+
+
+def _not_one_of(path: Path, value: object, wanted: list[str]) -> str:
+    if path[-1:] == ("driver",) and isinstance(value, str):
+        kind = "array" if path[0] == "arrays" else "host"
+        built = listed(wanted)
+        if value in LATER_DRIVERS[kind]:
+            return f"driver {value} is not built yet; built: {built}"
+        other = {"array": "host", "host": "array"}[kind]
+        if value in LATER_DRIVERS[other]:
+            return f"driver {value} is one of {other}s, not of {kind}s, and is not built yet; built: {built}"
+        near = did_you_mean(value, wanted)
+        return f"there is no driver {show(value)}{near if 'mean' in near else ''}; built: {built}"
+    near = did_you_mean(value, wanted) if isinstance(value, str) else ""
+    return f"found {show(value)}; wanted {listed(wanted, 'or')}{near if 'mean' in near and len(wanted) > 1 else ''}"
+
+
+def _not_const(path: Path, value: object, wanted: object) -> str:
+    if path == ("version",):
+        newer = isinstance(value, int) and not isinstance(value, bool) and value > 1
+        return f"found {show(value)}; wanted 1{', the only version that this dr reads; it was written for a newer one' if newer else ''}"
+    shown = str(wanted).lower() if isinstance(wanted, bool) else wanted
+    return f"found {show(value)}; wanted {shown}"
