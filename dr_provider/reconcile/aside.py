@@ -1,0 +1,157 @@
+"""Beside the move: making a plan, calling a move off, and ending a split. Pure.
+
+Invariants: a plan is made only where every array of it answers or may be made anew; a move is called off only before its commit; a split
+ends only by the operator's choice, under a new epoch, with the other side's data kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dr_provider.model.errors import BadInput
+from dr_provider.model.records import Claim
+from dr_provider.model.state import Silent
+from dr_provider.reconcile.copies import standing
+from dr_provider.reconcile.decision import Action, Decision, Loss, Want
+from dr_provider.reconcile.repair import fence_mapped, restore_copies, start_vms
+from dr_provider.reconcile.source import look_at_source
+from dr_provider.reconcile.steps import Steps
+from dr_provider.reconcile.view import PlanView
+from dr_provider.reconcile.word import ask_for_word, parse_word
+
+__all__ = ["decide_abort", "decide_create", "decide_resolve"]
+
+
+def decide_create(view: PlanView, want: Want) -> Decision:
+    """Make the plan: pin its arrays, store the topology, commit epoch 1 at its home."""
+    plan, home = view.spec.name, view.spec.home
+    decision = Decision(plan, "create", None, home, home)
+    arrays = {name: view.seen.arrays[name] for name in view.topology.plan_arrays(plan)}
+    silent = {n: s for n, s in arrays.items() if isinstance(s, Silent) and not s.missing}
+    if len(silent) == len(arrays):
+        reasons = "; ".join(state.reason for state in silent.values())
+        return decision.with_refusal(f"plan {plan}: none of its arrays answers, so nothing is known of it: {reasons}")
+    if silent:
+        reasons = "; ".join(state.reason for state in silent.values())
+        return decision.with_refusal(
+            f"plan {plan} is not known to the arrays that answer, and it is not made while one of its arrays is silent "
+            f"(it may know better): {reasons}"
+        )
+    if want.site is not None and want.site != home:
+        return decision.with_refusal(
+            f"plan {plan} is new: it starts at its home {home}; set dr:activeSites.{plan} to {home} (or leave the line out) and move it afterwards"
+        )
+    steps = Steps()
+    for name, state in sorted(arrays.items()):
+        verb = "make array" if isinstance(state, Silent) else "pin array"
+        steps.add("create-array", name, f"{verb} {name}", group="create", array=name)
+    for name in sorted(view.topology.hosts):
+        state_of_host = view.seen.hosts[name]
+        if isinstance(state_of_host, Silent) and state_of_host.missing:
+            steps.add("create-host", name, f"make host {name}", group="create", needed=False, host=name)
+    first = steps.ids("create-array", "create-host")
+    steps.add("found", "", f"commit epoch 1: plan {plan} is active at {home}", after=first, group="create", site=home)
+    return replace(decision, actions=steps.done(), loss=Loss(0.0, "nothing is lost: the plan is new"))
+
+
+def decide_abort(view: PlanView, want: Want) -> Decision:
+    """Call the open move off: mirrors as before, claim withdrawn, what was stopped started in tier order."""
+    plan, claim, epoch = view.spec.name, view.claim, view.epoch
+    if claim is None or epoch is None:
+        where = f"it is active at {epoch.site} since epoch {epoch.number}" if epoch else "it was never made"
+        return Decision(plan, "abort", authority=view.active).with_refusal(
+            f"plan {plan}: no move is under way, so there is nothing to call off ({where}); after a commit the way is forward, or a new move back"
+        )
+    origin, target = claim.from_site, claim.site
+    steps = Steps()
+    marked = (
+        []
+        if claim.aborting
+        else [steps.add("aborting", "", f"mark the move to {target} (epoch {claim.number}) as called off")]
+    )
+    warnings = []
+    for name in view.volume_names if claim.kind != "resolve" else ():
+        array, copy = view.copy_array(name, target), view.volume(name, target)
+        if copy is not None and copy.writable:
+            steps.add("remirror", name, f"make {name} on {array} a destination again, at {claim.point}", after=marked,
+                      group="reverse", volume=name, array=array, snapshot=str(claim.point))  # fmt: skip
+        elif view.array_state(name, target) is None:
+            warnings.append(f"array {array} is silent; {name} there is made a destination again when it answers")
+    back = [*marked, *steps.ids("remirror")]
+    sentence = f"withdraw the claim of epoch {claim.number}"
+    withdrawn = steps.add("withdraw", "", sentence, after=back, group="claim", site=target)
+    restart = claim.site if claim.kind == "resolve" else origin
+    _, said = start_vms(view, restart, steps, after=[withdrawn]) if claim.kind != "resolve" else ([], [])
+    return Decision(
+        plan,
+        "abort",
+        target,
+        origin,
+        origin,
+        loss=Loss(0.0, "nothing is lost: the source was not changed"),
+        actions=steps.done(),
+        warnings=tuple(warnings),
+        degraded=tuple(said),
+    )
+
+
+def decide_resolve(view: PlanView, want: Want) -> Decision:
+    """End a split: the kept side goes on under a new epoch, the other becomes its copy; what the other wrote is kept."""
+    plan, keep, claim, epoch = view.spec.name, want.site, view.claim, view.epoch
+    if keep is None or keep not in view.spec.sites:
+        raise BadInput(
+            f"plan {plan}: wanted one of its sites to keep ({', '.join(view.spec.sites)}), found {keep!r}; nothing was done"
+        )
+    other = next(site for site in view.spec.sites if site != keep)
+    decision = Decision(plan, "resolve", other, keep, keep, loss=_kept(other, keep))
+    if epoch is None or (view.split is None and (claim is None or claim.kind != "resolve")):
+        return decision.with_refusal(f"plan {plan} is not split; there is nothing to resolve")
+    if claim is not None and (claim.kind != "resolve" or claim.site != keep):
+        return decision.with_refusal(_claimed(plan, claim))
+    refused = [f"plan {plan}: {reason}" for reason in view.silent_arrays(keep).values()]
+    refused += [
+        f"plan {plan}: volume {name} is not at {keep} as one that can be written" for name in view.volume_names
+        if view.array_state(name, keep) is not None and not ((v := view.volume(name, keep)) and v.writable)
+    ]  # fmt: skip
+    source = look_at_source(view, other, keep, claim)
+    word = parse_word(plan, want.word)
+    if source.unproved and not (word is not None and word.epoch == epoch.number):
+        refused.append(
+            f"plan {plan}: nothing proves that {', '.join(source.unproved)} does not run at {other} ({'; '.join(source.silence)}); {ask_for_word(plan, epoch.number)}"
+        )
+    if refused:
+        return decision.with_refusal(*refused)
+    return replace(
+        decision, actions=_resolve_steps(view, claim, keep, other, epoch.number + 1), warnings=source.warnings
+    )
+
+
+def _kept(other: str, keep: str) -> Loss:
+    return Loss(0.0, f"the plan goes on with the data of {keep}; what {other} wrote stays readable as safety copies")
+
+
+def _claimed(plan: str, claim: Claim) -> str:
+    return f"plan {plan}: a {claim.kind} to {claim.site} is under way (epoch {claim.number}, by {claim.by}); finish it, or call it off with dr abort {plan}"
+
+
+def _resolve_steps(view: PlanView, claim: Claim | None, keep: str, other: str, number: int) -> tuple[Action, ...]:
+    steps, plan = Steps(), view.spec.name
+    gate: list[str] = []
+    if claim is None:
+        gate = [
+            steps.add(
+                "claim", "", f"claim epoch {number} for {keep}", site=keep, origin=other, point="", kind="resolve"
+            )
+        ]
+    for place_ in view.running_at(other):
+        sentence = f"stop VM {place_.vm} on {place_.host}"
+        steps.add("stop", place_.vm, sentence, after=gate, needed=False, vm=place_.vm, host=place_.host)
+    copies = [standing(view, name, keep, other) for name in view.volume_names]
+    fenced = fence_mapped(copies, steps, after=[*gate, *steps.ids("stop")], needed=False)
+    sentence = f"prove that no VM of plan {plan} can write at {other}"
+    proved = steps.add("prove", "", sentence, after=[*gate, *steps.ids("stop"), *fenced], group="fence", site=other)
+    sentence = f"commit epoch {number}: plan {plan} goes on at {keep}, and the split is ended"
+    commit = steps.add("commit", "", sentence, after=[proved], site=keep)
+    starts, _ = start_vms(view, keep, steps, after=[commit])
+    restore_copies(view, keep, other, steps, after=[commit, *starts])
+    return steps.done()

@@ -1,0 +1,75 @@
+"""How the copy of a volume at another site stands to the copy where the plan is active. Pure.
+
+Invariant: a copy that holds anything its new source does not have (a block written since, a snapshot of its own) is `diverged`, and
+is never overwritten before that is kept; what is silent is `unknown`, never `absent`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dr_provider.model import keys
+from dr_provider.model.state import SnapshotState, VolumeState
+from dr_provider.reconcile.view import PlanView
+
+__all__ = ["CopyStanding", "common_snapshot", "standing"]
+
+Standing = Literal["unknown", "absent", "mirrored", "clean", "diverged", "foreign"]
+
+
+@dataclass(frozen=True)
+class CopyStanding:
+    """`mirrored`: a destination in line. `clean`: writable, nothing of its own. `diverged`: has data of its own since `common`.
+    `foreign`: no snapshot in common. `newer`: names of its own snapshots since the common one; `changed`: bytes written since its newest."""
+
+    volume: str
+    array: str
+    standing: Standing
+    common: str | None = None
+    newer: tuple[str, ...] = ()
+    changed: int = 0
+    last_write: str | None = None
+    mapped: tuple[str, ...] = ()
+    """Its LUNs that are mapped to a host."""
+
+
+def common_snapshot(source: VolumeState, target: VolumeState) -> SnapshotState | None:
+    """The newest snapshot of the target that the source has too (by guid), as the target names it."""
+    there = {snapshot.guid for snapshot in source.snapshots}
+    return next((snapshot for snapshot in reversed(target.snapshots) if snapshot.guid in there), None)
+
+
+def standing(view: PlanView, volume: str, active: str, other: str) -> CopyStanding:
+    """How the copy at `other` stands to the one at `active`."""
+    array = view.copy_array(volume, other)
+    source, target = view.volume(volume, active), view.volume(volume, other)
+    if view.array_state(volume, other) is None or view.array_state(volume, active) is None:
+        return CopyStanding(volume, array, "unknown")
+    if target is None:
+        return CopyStanding(volume, array, "absent")
+    mapped = tuple(sorted(lun.name for lun in target.luns.values() if lun.mapped_to is not None))
+    if source is None:
+        return CopyStanding(volume, array, "unknown", mapped=mapped)
+    common = common_snapshot(source, target)
+    names = [snapshot.name for snapshot in target.snapshots]
+    newer = tuple(names[names.index(common.name) + 1 :]) if common else tuple(names)
+    how: Standing
+    if common is None:
+        how = "foreign" if target.snapshots or target.used or target.writable else "mirrored"
+    elif newer or target.changed:
+        how = "diverged"
+    else:
+        how = "clean" if target.writable else "mirrored"
+    return CopyStanding(
+        volume, array, how, common.name if common else None, newer, target.changed, target.last_write, mapped
+    )
+
+
+def wrote_after(copy: CopyStanding, commit_time: str) -> bool:
+    """Whether a guest wrote to the copy after the other side's commit, by the array's clock: evidence for caution, never an order."""
+    return (
+        copy.standing in ("diverged", "foreign")
+        and copy.last_write is not None
+        and keys.at(copy.last_write) > keys.at(commit_time)
+    )
