@@ -1,1 +1,5 @@
-"""Storage arrays: the interface (`base`) and a sub-package a driver."""
+"""The array interface (`base`), the choice of driver (`registry`), and one sub-package a driver."""
+
+from dr_provider.arrays.registry import open_address, open_array
+
+__all__ = ["open_address", "open_array"]
