@@ -8,7 +8,7 @@ OUTSIDE_PATH := $(PATH)
 # What `make` starts finds the venv's python, dr and pulumi first; set-up itself must not.
 export PATH := $(BIN):$(PATH)
 SETUP = @PATH="$(OUTSIDE_PATH)" $(PYTHON) -m tools.setup
-TEST = $(BIN)/python -m pytest -n $(WORKERS)
+TEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: help setup setup-python demo test test-fast test-engine lint format bench clean
 
