@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dr_provider.hypervisors.embedded.clock import Clock
 from dr_provider.hypervisors.embedded.ledger import BLOCK
 from dr_provider.model.errors import Conflict, NotFound, Unreachable
 
@@ -77,7 +78,7 @@ class FakeArray:
 
 
 @dataclass
-class FakeClock:
+class FakeClock(Clock):
     """A thaw timer's clock that a test moves on."""
 
     time: float = 1000.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +21,6 @@ def _boot() -> str:
         return f"since {psutil.boot_time():.0f}"
 
 
-@dataclass(frozen=True)
 class Clock:
     """Seconds since the machine came up, sleep included where the system counts it (Linux: CLOCK_BOOTTIME)."""
 
