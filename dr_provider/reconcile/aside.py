@@ -153,5 +153,5 @@ def _resolve_steps(view: PlanView, claim: Claim | None, keep: str, other: str, n
     sentence = f"commit epoch {number}: plan {plan} goes on at {keep}, and the split is ended"
     commit = steps.add("commit", "", sentence, after=[proved], site=keep)
     starts, _ = start_vms(view, keep, steps, after=[commit])
-    restore_copies(view, keep, other, steps, after=[commit, *starts])
+    restore_copies(view, keep, other, steps, after=[commit], last=starts)
     return steps.done()

@@ -12,6 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from dr_provider.model import keys
@@ -244,13 +245,12 @@ def _actions(
     epoch: Epoch,
     source: Source,
     target: str,
-    hosts: dict[str, str] | object,
+    hosts: Mapping[str, str],
     point: RecoveryPoint | None,
     *,
     final: bool,
 ) -> None:
     """The steps of a move, in order; what an earlier run has done already is left out."""
-    assert isinstance(hosts, dict)
     plan, origin, number = view.spec.name, source.site, epoch.number + 1
     chosen = "" if final or point is None else point.id
     planned = source.kind == "planned"
@@ -260,7 +260,7 @@ def _actions(
     said = "; ".join(f"{h}: {', '.join(sorted(vm for vm, at in hosts.items() if at == h))}" for h in used)
     reserve = steps.add(
         "reserve", "", f"keep CPUs and memory at {target} ({said})", after=prelude, group="claim",
-        **{f"host:{host}": ",".join(sorted(vm for vm, at in hosts.items() if at == host)) for host in used},
+        hosts=";".join(f"{vm}={host}" for vm, host in sorted(hosts.items())),
     )  # fmt: skip
     gate = [reserve]
     if claim is None:
@@ -323,7 +323,7 @@ def _actions(
             if newer:
                 label = keys.safety_volume(name, f"e{number}.{target}")
                 wait = [
-                    steps.add("keep", name, f"keep what {name} on {array} holds beyond {chosen} as safety copy {label}", after=wait,
+                    steps.add("keep", f"{name}@{target}", f"keep what {name} on {array} holds beyond {chosen} as safety copy {label}", after=wait,
                               volume=name, array=array, name=label)
                 ]  # fmt: skip
             at = chosen or "the final snapshot"
@@ -363,9 +363,9 @@ def _actions(
         view.array_state(name, origin) is not None and view.linked(name, origin, target) for name in view.volume_names
     ):
         for name in view.volume_names:
-            steps.add("reverse", name, f"reverse the mirror of volume {name}: {target} to {origin}", after=[commit, *steps.ids("start")],
-                      group="reverse", needed=False, volume=name, array=view.copy_array(name, origin), site=origin)  # fmt: skip
-        steps.add("protect", "", f"take a recovery point at {target} and send it to {origin}", after=steps.ids("reverse"),
+            steps.add("reverse", name, f"reverse the mirror of volume {name}: {target} to {origin}", after=[commit],
+                      last=steps.ids("start"), group="reverse", needed=False, volume=name, array=view.copy_array(name, origin), site=origin)  # fmt: skip
+        steps.add("protect", "", f"take a recovery point at {target} and send it to {origin}", after=[commit], last=[*steps.ids("start"), *steps.ids("reverse")],
                   group="reverse", needed=False, site=target, other=origin)  # fmt: skip
 
 

@@ -30,7 +30,7 @@ class Want:
 
 @dataclass(frozen=True)
 class Action:
-    """One step. `id` is unique in its decision; `after` lists ids; `sentence` is what people read; `of` holds what the verb needs.
+    """One step. `id` is unique in its decision; `after` lists ids that must have been done, `last` ids that must have ended, well or not; `sentence` is what people read; `of` holds what the verb needs.
 
     `group` puts actions on one line of a report ("stop", "storage", "commit", "start", "reverse"). `needed`: whether its failure stops
     what comes after it (else it is best effort, and its failure is a line in the report).
@@ -40,6 +40,7 @@ class Action:
     verb: str
     sentence: str
     after: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()
     of: Mapping[str, str] = field(default_factory=dict)
     group: str = ""
     needed: bool = True

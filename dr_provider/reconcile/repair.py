@@ -20,7 +20,7 @@ from dr_provider.model.topology import VmSpec
 from dr_provider.reconcile.copies import CopyStanding, standing, wrote_after
 from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.placement import place
-from dr_provider.reconcile.steps import Steps, started_before
+from dr_provider.reconcile.steps import Steps, started_before, tier_of
 from dr_provider.reconcile.view import PlanView
 
 __all__ = ["Stale", "decide_repair", "restore_copies", "start_vms", "stop_stale"]
@@ -54,12 +54,12 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
         if other != active:
             stale[other] = stop_stale(view, epoch, other, steps, before)
             warnings += stale[other].warnings
-    starts, said = start_vms(view, active, steps, after=[*before, *steps.ids("split", "stop", "fence")])
+    starts, said = start_vms(view, active, steps, after=before, last=steps.ids("split", "stop", "fence"))
     degraded += said
     if not any(side.evidence for side in stale.values()):
         for other, side in stale.items():
             if side.ready:
-                warnings += restore_copies(view, active, other, steps, after=[*before, *starts])
+                warnings += restore_copies(view, active, other, steps, after=before, last=starts)
     if want.point is not None and want.site == active:
         notes.append(f"plan {plan}: a recovery point applies to a move only, and the plan is at {active} already")
     for name, reason in _newer_elsewhere(view, active):
@@ -141,13 +141,14 @@ def stop_stale(view: PlanView, epoch: Epoch, other: str, steps: Steps, after: It
     for place_ in running:
         steps.add(
             "stop",
-            place_.vm,
+            f"{place_.vm}@{other}",
             f"stop VM {place_.vm} on {place_.host}: {other} is past, the plan is active at {epoch.site}",
             after=wait,
+            needed=False,
             vm=place_.vm,
             host=place_.host,
         )
-    fence_mapped(copies, steps, after=[*wait, *steps.ids("stop")])
+    fence_mapped(copies, steps, after=wait, last=steps.ids("stop"))
     if any(copy.standing == "unknown" for copy in copies):
         side.ready = False
     return side
@@ -167,7 +168,7 @@ def _could_write(view: PlanView, vm: str, copies: list[CopyStanding], other: str
 
 
 def fence_mapped(
-    copies: Iterable[CopyStanding], steps: Steps, *, after: Iterable[str], needed: bool = True
+    copies: Iterable[CopyStanding], steps: Steps, *, after: Iterable[str], last: Iterable[str] = (), needed: bool = True
 ) -> list[str]:
     """Unmap, per array, every LUN that is still mapped."""
     by_array: dict[str, list[str]] = {}
@@ -180,6 +181,7 @@ def fence_mapped(
             array,
             f"unmap the LUNs of {', '.join(sorted(volumes))} on {array} and read back that they are",
             after=after,
+            last=last,
             group="fence",
             needed=needed,
             array=array,
@@ -192,7 +194,9 @@ def fence_mapped(
 # -- copies back in line --------------------------------------------------------------------------
 
 
-def restore_copies(view: PlanView, active: str, other: str, steps: Steps, *, after: Iterable[str]) -> list[str]:
+def restore_copies(
+    view: PlanView, active: str, other: str, steps: Steps, *, after: Iterable[str], last: Iterable[str] = ()
+) -> list[str]:
     """Make the copies at another site destinations again, keep what is theirs alone, and send a new recovery point there."""
     copies = [standing(view, name, active, other) for name in view.volume_names]
     wrong = [copy for copy in copies if copy.standing not in ("mirrored", "unknown")]
@@ -209,7 +213,7 @@ def restore_copies(view: PlanView, active: str, other: str, steps: Steps, *, aft
     label = f"e{view.epoch.number}" if view.epoch else "e0"
     turned: list[str] = []
     for copy in wrong:
-        wait = [*after, *steps.ids("fence", "stop")]
+        wait = [*after, *steps.ids("fence")]
         if copy.standing in ("diverged", "foreign"):
             name = keys.safety_volume(copy.volume, label)
             wait = [
@@ -241,7 +245,7 @@ def restore_copies(view: PlanView, active: str, other: str, steps: Steps, *, aft
                 steps.add(
                     "clear",
                     copy.volume,
-                    f"give up {copy.volume} on {copy.array} (nothing in common with {active}; kept as its safety copy)",
+                    f"make {copy.volume} on {copy.array} a destination for a full copy (it has nothing in common with {active})",
                     after=wait,
                     group="reverse",
                     volume=copy.volume,
@@ -255,6 +259,7 @@ def restore_copies(view: PlanView, active: str, other: str, steps: Steps, *, aft
         "",
         f"take a recovery point at {active}",
         after=[*turned, *after],
+        last=last,
         group="reverse",
         needed=False,
         site=active,
@@ -284,16 +289,20 @@ def _established(view: PlanView, volume: str, active: str) -> bool:
 # -- VMs ------------------------------------------------------------------------------------------
 
 
-def start_vms(view: PlanView, site: str, steps: Steps, *, after: Iterable[str]) -> tuple[list[str], list[str]]:
+def start_vms(
+    view: PlanView, site: str, steps: Steps, *, after: Iterable[str], last: Iterable[str] = ()
+) -> tuple[list[str], list[str]]:
     """Attach and start, in tier order, each VM that should run at the site and does not; ids, and sentences on those that cannot."""
     missing, said = _not_running(view, site)
     placement = place(view, site, missing)
-    return add_starts(view, placement.hosts, steps, after=after), said + list(placement.unplaced.values())
+    return add_starts(view, placement.hosts, steps, after=after, last=last), said + list(placement.unplaced.values())
 
 
-def add_starts(view: PlanView, hosts: Mapping[str, str], steps: Steps, *, after: Iterable[str]) -> list[str]:
+def add_starts(
+    view: PlanView, hosts: Mapping[str, str], steps: Steps, *, after: Iterable[str], last: Iterable[str] = ()
+) -> list[str]:
     """Two steps a VM: all are attached at once, and each starts when those before it are up."""
-    wait = list(after)
+    wait, ended = list(after), list(last)
     ordered = [vm for vm in view.spec.members if vm in hosts]
     attached = {
         vm: steps.add(
@@ -301,6 +310,7 @@ def add_starts(view: PlanView, hosts: Mapping[str, str], steps: Steps, *, after:
             vm,
             f"map the LUNs of VM {vm} to {hosts[vm]} and define it there",
             after=wait,
+            last=ended,
             group="attach",
             vm=vm,
             host=hosts[vm],
@@ -315,6 +325,7 @@ def add_starts(view: PlanView, hosts: Mapping[str, str], steps: Steps, *, after:
             f"start VM {vm} on {hosts[vm]}",
             after=[attached[vm], *first],
             group="start",
+            needed=view.spec.tiers[tier_of(view.spec, vm)].on_failure != "continue",
             vm=vm,
             host=hosts[vm],
         )

@@ -23,13 +23,14 @@ class Steps:
         sentence: str,
         *,
         after: Iterable[str] = (),
+        last: Iterable[str] = (),
         group: str = "",
         needed: bool = True,
         **of: str,
     ) -> str:
         action_id = f"{verb}:{subject}" if subject else verb
-        wait = tuple(dict.fromkeys(after))
-        self.actions.append(Action(action_id, verb, sentence, wait, of, group or verb, needed))
+        wait, ended = tuple(dict.fromkeys(after)), tuple(dict.fromkeys(last))
+        self.actions.append(Action(action_id, verb, sentence, wait, ended, of, group or verb, needed))
         return action_id
 
     def ids(self, *verbs: str) -> list[str]:

@@ -1,0 +1,156 @@
+"""What the actions of one run share: the world, the lease, the claim, and what they learn from each other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from dr_provider.arrays.base import Array
+from dr_provider.model import keys
+from dr_provider.model.codec import dump, load
+from dr_provider.model.errors import CorruptRecord, DrError, NotReady, Unreachable
+from dr_provider.model.records import Claim, Epoch, Guard, Owner
+from dr_provider.model.vm import VmDefinition
+from dr_provider.protection.catalogue import RecoveryPoint
+from dr_provider.reconcile.decision import Decision, Want
+from dr_provider.reconcile.lease import HeldLease
+from dr_provider.reconcile.view import PlanView
+from dr_provider.reconcile.world import World
+
+__all__ = ["Run", "listed", "pairs"]
+
+
+@dataclass
+class Run:
+    """One run of one plan. `view` is the observation that was decided on, and is renewed by `fresh`."""
+
+    world: World
+    view: PlanView
+    decision: Decision
+    want: Want
+    lease: HeldLease
+    claim: Claim | None
+    stop: Callable[[], str | None]
+    marks: dict[str, int | None] = field(default_factory=dict)
+    """Last application entry on the disks, by VM, as the guests that this run stopped said."""
+    graceful: set[str] = field(default_factory=set)
+    remarks: list[str] = field(default_factory=list)
+    safety: list[str] = field(default_factory=list)
+    committed: Epoch | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def plan(self) -> str:
+        return self.view.spec.name
+
+    @property
+    def topology(self) -> str:
+        return self.world.topology.name
+
+    @property
+    def guard(self) -> Guard:
+        return self.lease.guard
+
+    def array(self, name: str) -> Array:
+        self.lease.check()
+        return self.world.fleet.array(name)
+
+    def fresh(self) -> PlanView:
+        """Look again at all who have answered; the new view."""
+        with self._lock:
+            self.view = self.world.view(self.plan, refresh=True)
+            return self.view
+
+    def remark(self, sentence: str) -> None:
+        """A sentence for the report and for people who watch."""
+        with self._lock:
+            if sentence not in self.remarks:
+                self.remarks.append(sentence)
+        self.world.progress(f"plan {self.plan}: {sentence}")
+
+    # -- epoch and claim --------------------------------------------------------------------------
+
+    def epoch(self) -> Epoch:
+        """The epoch in force for this run."""
+        found = self.committed or self.view.epoch
+        if found is None:
+            raise DrError(f"plan {self.plan}: no epoch is known; make the plan first (pulumi up, or dr apply)")
+        return found
+
+    def open_claim(self) -> Claim:
+        if self.claim is None:
+            raise DrError(f"plan {self.plan}: the move has no claim; run again")
+        return self.claim
+
+    def change_claim(self, **changes: object) -> None:
+        """Change the claim on every array of the plan that answers; at its target it must succeed."""
+        with self._lock:
+            claim = replace(self.open_claim(), **changes)  # type: ignore[arg-type]
+            self.write_all(
+                keys.claim_key(self.topology, self.plan), dump(claim), must=self.view.site_arrays(claim.site)
+            )
+            self.claim = claim
+
+    def answering(self) -> tuple[str, ...]:
+        """The plan's arrays that answered, in their fixed order."""
+        return tuple(a for a in self.world.topology.plan_arrays(self.plan) if self.view.seen.array(a) is not None)
+
+    def write_all(self, key: str, text: str | None, *, must: Iterable[str]) -> None:
+        """Put (None: delete) a record on every array of the plan that answers; raises where one of `must` cannot."""
+        needed = set(must)
+        for name in sorted(set(self.answering()) | needed):
+            try:
+                if text is None:
+                    self.array(name).delete_record(key, self.guard)
+                else:
+                    self.array(name).put_record(key, text, self.guard)
+            except (Unreachable, NotReady):
+                if name in needed:
+                    raise
+
+    # -- VMs ----------------------------------------------------------------------------------------
+
+    def point(self, point_id: str) -> RecoveryPoint:
+        found = next((p for p in self.view.points if p.id == point_id), None)
+        if found is None:
+            raise DrError(
+                f"plan {self.plan}: recovery point {point_id} is on no array that answers; run again to choose anew"
+            )
+        return found
+
+    def recorded(self, vm: str) -> VmDefinition | None:
+        """The VM's definition in the newest backup record that names it."""
+        for point in reversed(self.view.points):
+            text = point.intent.definitions.get(vm)
+            if text is not None:
+                try:
+                    return load(VmDefinition, text, f"recovery point {point.id}, definition of {vm}")
+                except CorruptRecord:
+                    continue
+        return None
+
+    def owner_of(self, vm: str) -> Owner:
+        """The VM's owner travels with it: as a host knows it, else as its backup does, else the topology itself."""
+        for place in self.view.places:
+            if place.vm == vm:
+                return place.state.definition.owner
+        recorded = self.recorded(vm)
+        return recorded.owner if recorded else Owner(self.topology, "", keys.new_id())
+
+    def volume_owner(self, volume: str) -> Owner:
+        for site in self.view.spec.sites:
+            state = self.view.volume(volume, site)
+            if state is not None and state.owner is not None:
+                return state.owner
+        return Owner(self.topology, "", keys.new_id())
+
+
+def listed(text: str) -> list[str]:
+    """The names in a comma-separated value of an action."""
+    return [name for name in text.split(",") if name]
+
+
+def pairs(text: str) -> Mapping[str, str]:
+    """The `a=b;c=d` value of an action."""
+    return dict(part.split("=", 1) for part in text.split(";") if part)

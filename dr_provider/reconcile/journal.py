@@ -1,0 +1,100 @@
+"""The step journal: a line of JSON an event, in a local file and (at its end) on the recovery array; for people and for estimates.
+
+`decide` never needs it. A folder that cannot be written costs the local copy and a warning, never the move.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dr_provider.model import keys
+from dr_provider.reconcile.decision import Action, Decision
+from dr_provider.reconcile.graph import Event, critical_path
+
+__all__ = ["Journal", "estimate", "journal_folder"]
+
+_DEFAULT_SECONDS = 0.5
+_READ_LAST = 5
+
+
+def journal_folder(topology: str, plan: str) -> Path:
+    """Where a plan's journals are: $DR_STATE_HOME, else the user's state folder (XDG base directories)."""
+    home = os.environ.get("DR_STATE_HOME")
+    if home is None:
+        base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+        home = str(Path(base) / "dr")
+    return Path(home) / topology / plan
+
+
+class Journal:
+    """One run's events, kept in memory and appended to a file as they come."""
+
+    def __init__(self, decision: Decision, topology: str, by: str, warn: Callable[[str], None]) -> None:
+        self.lines: list[dict[str, object]] = []
+        self.path: Path | None = None
+        self._lock = threading.Lock()
+        started = keys.now()
+        folder = journal_folder(topology, decision.plan)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.path = folder / f"{started:%Y%m%dT%H%M%S}-{keys.new_id()}.jsonl"
+            self.path.touch()
+        except OSError as error:
+            self.path = None
+            warn(f"the journal cannot be kept in {folder} ({error.strerror}); the move goes on without a local copy")
+        self.write({"event": "run", "by": by, "decision": decision.document()})
+
+    def event(self, event: Event) -> None:
+        line: dict[str, object] = {"event": event.what, "id": event.action.id, "verb": event.action.verb}
+        if event.what == "start":
+            line["sentence"] = event.action.sentence
+        else:
+            line["seconds"] = round(event.seconds, 3)
+        if event.detail:
+            line["detail"] = event.detail
+        self.write(line)
+
+    def write(self, line: dict[str, object]) -> None:
+        with self._lock:
+            line = {"time": keys.stamp(keys.now()), **line}
+            self.lines.append(line)
+            if self.path is not None:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def text(self) -> str:
+        with self._lock:
+            return "\n".join(json.dumps(line, ensure_ascii=False) for line in self.lines)
+
+
+def _measured(topology: str, plan: str) -> dict[str, float]:
+    """Mean seconds of each verb over the last runs on this machine."""
+    seen: dict[str, list[float]] = {}
+    folder = journal_folder(topology, plan)
+    files = sorted(folder.glob("*.jsonl"))[-_READ_LAST:] if folder.is_dir() else []
+    for file in files:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # the last line of a run that was killed
+            if isinstance(entry, dict) and entry.get("event") == "done":
+                seen.setdefault(str(entry.get("verb")), []).append(float(entry.get("seconds", 0.0)))
+    return {verb: statistics.fmean(values) for verb, values in seen.items()}
+
+
+def estimate(topology: str, plan: str, actions: Sequence[Action]) -> float | None:
+    """Seconds that the actions will take, by the last runs on this machine, else by a rough figure a step; None: nothing to do."""
+    if not actions:
+        return None
+    measured = _measured(topology, plan)
+    return round(critical_path(actions, lambda action: measured.get(action.verb, _DEFAULT_SECONDS)), 1)
