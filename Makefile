@@ -7,7 +7,9 @@ BIN := $(CURDIR)/.venv/bin
 OUTSIDE_PATH := $(PATH)
 # What `make` starts finds the venv's python, dr and pulumi first; set-up itself must not.
 export PATH := $(BIN):$(PATH)
-SETUP = @PATH="$(OUTSIDE_PATH)" $(PYTHON) -m tools.setup
+NO_PYTHON = there is no $(PYTHON): install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3
+SETUP = @PATH="$(OUTSIDE_PATH)"; command -v $(PYTHON) >/dev/null || { echo "$(NO_PYTHON)" >&2; exit 1; }; \
+	$(PYTHON) -m tools.setup
 TEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: help setup setup-python demo test test-fast test-engine lint format bench clean

@@ -116,6 +116,22 @@ class TestStamps:
         with exclusive(tmp_path / "lock", "x"):
             pass
 
+    def test_a_killed_holder_s_command_still_holds_it(self, tmp_path: Path) -> None:
+        hold = (
+            "import sys; from pathlib import Path; from tools.setup.console import run\n"
+            "from tools.setup.stamps import exclusive\n"
+            "folder = Path(sys.argv[1])\n"
+            "with exclusive(folder / 'lock', 'x'):\n"
+            "    run(['/bin/sh', '-c', 'echo > begun; sleep 2; echo > done'], label='x', log=folder / 'log', cwd=folder)\n"
+        )
+        holder = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], cwd=ROOT)
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.02)
+        holder.kill()
+        holder.wait()
+        with exclusive(tmp_path / "lock", "x"):
+            assert (tmp_path / "done").exists()
+
 
 class TestCommands:
     def test_silence_ends_a_command_and_all_it_started(self, tmp_path: Path) -> None:

@@ -7,11 +7,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["Gone", "SetupError", "probe", "run", "say"]
+__all__ = ["Gone", "SetupError", "held_by_children", "probe", "run", "say"]
 
 PROGRESS_EVERY = 10.0
 POLL = 0.2
 LAST_LINES = 15
+
+# File descriptors that every command inherits: the locks that it, too, is to hold.
+held_by_children: list[int] = []
 
 
 class SetupError(Exception):
@@ -84,7 +87,14 @@ def run(
     with log.open("wb") as output:
         # A session of its own: the whole group can be ended, and is, when set-up itself is interrupted.
         process = subprocess.Popen(
-            argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            pass_fds=held_by_children,
         )
         try:
             while True:

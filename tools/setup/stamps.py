@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tools.setup.console import say
+from tools.setup.console import held_by_children, say
 
 __all__ = ["Stamp", "content_key", "exclusive"]
 
@@ -60,6 +60,8 @@ class Stamp:
 def exclusive(path: Path, what: str) -> Iterator[None]:
     """Hold the lock file `path`. The kernel frees it when its holder dies, however that happens.
 
+    A command that `console.run` starts holds it too: should set-up be killed alone, an orphaned pip or go still keeps
+    the next set-up waiting in place of working beside it.
     The file holds the pid of its holder, for people, and is never removed: a removed lock file could be locked twice.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,10 +70,14 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            say(f"{what}: process {lock.read().strip() or 'unknown'} is at it, waiting for it")
+            say(f"{what}: process {lock.read().strip() or 'unknown'} (or what it started) is at it, waiting")
             fcntl.flock(lock, fcntl.LOCK_EX)
         lock.seek(0)
         lock.truncate()
         lock.write(f"{os.getpid()}\n")
         lock.flush()
-        yield
+        held_by_children.append(lock.fileno())
+        try:
+            yield
+        finally:
+            held_by_children.remove(lock.fileno())
