@@ -20,7 +20,7 @@ from dr_provider.hypervisors.embedded.guest import Guest
 from dr_provider.hypervisors.embedded.locks import guest_lock
 from dr_provider.hypervisors.embedded.store import HostFile
 from dr_provider.model import codec, faults
-from dr_provider.model.errors import BadInput, Busy, Conflict, DrError, NotFound, Unreachable
+from dr_provider.model.errors import BadInput, Busy, Conflict, CorruptRecord, DrError, NotFound, Unreachable
 from dr_provider.model.records import Owner
 from dr_provider.model.state import HostState, Reservation, VmRun, VmState
 from dr_provider.model.topology import HealthSpec, HostSpec
@@ -122,7 +122,11 @@ class EmbeddedHost(Hypervisor):
             with self._naming(name):
                 for disk in disks:
                     disk.check()
-                found = ledger.read(regions(disks), there.definition.vm)
+                try:
+                    found = ledger.read(regions(disks), there.definition.vm)
+                except CorruptRecord as error:
+                    # The array cannot give a block: the machine starts, the application does not.
+                    found = ledger.Ledger(0, 0, (), guest.why(error))
             with self._store.writing() as db:
                 # The host may have lost power meanwhile, or another process redefined the VM or taken the room.
                 if any(fault.kind == "silent" for fault in faults.read(db)):

@@ -14,6 +14,7 @@ from dr_provider.hypervisors.embedded.guest import Guest
 from dr_provider.hypervisors.embedded.ledger import Ledger
 from dr_provider.hypervisors.embedded.locks import guest_lock
 from dr_provider.hypervisors.embedded.store import HostFile
+from dr_provider.model import faults
 from dr_provider.model.errors import DrError, Unreachable
 from dr_provider.model.topology import HostSpec
 from dr_provider.model.vm import Connect, VmDefinition
@@ -45,6 +46,10 @@ class Lab:
     def guests(self) -> list[Guest]:
         with self._store.reading() as db:
             return guest.load(db, self._where)
+
+    def in_force(self) -> tuple[faults.Fault, ...]:
+        with self._store.reading() as db:
+            return faults.read(db)
 
     @contextmanager
     def quiet(self, vm: str) -> Iterator[None]:
