@@ -55,6 +55,8 @@ class Draft:
     vms: dict[str, VmSpec | None] = field(default_factory=dict)
     plans: dict[str, PlanSpec | None] = field(default_factory=dict)
     source_budget: float = 10.0
+    host_sites: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By plan: the sites under `hosts`, those that allow any host too."""
     torn: frozenset[str] = frozenset()
 
 
@@ -98,6 +100,7 @@ def build(data: Data, bad: tuple[Path, ...]) -> Draft:
         return {each: None if (key, each) in broken else make(each, value) for each, value in sorted(within.items())}
 
     sites = data.get("sites")
+    plans = section("plans", _plan)
     return Draft(
         name=name,
         sites=tuple(sorted(sites)) if isinstance(sites, Mapping) else (),
@@ -106,7 +109,10 @@ def build(data: Data, bad: tuple[Path, ...]) -> Draft:
         networks=section("networks", _network),
         volumes=section("volumes", _volume),
         vms=section("vms", lambda vm, value: _vm(name, vm, value)),
-        plans=section("plans", _plan),
+        plans=plans,
+        host_sites={
+            name: tuple(data["plans"][name].get("hosts", ())) for name, plan in plans.items() if plan is not None
+        },
         source_budget=10.0 if "sourceBudget" in torn else units.duration(data.get("sourceBudget", "10s")),
         torn=frozenset(torn),
     )

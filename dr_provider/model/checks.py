@@ -105,6 +105,7 @@ def _volume(draft: Draft, volume: VolumeSpec, report: Report) -> None:
         if copy.via is not None:
             report.add(at, f"via is not built yet; leave it out: a copy is fed from the volume's home, {volume.home}")
         seen.add(copy.array)
+    seen -= {volume.home}
     if len(seen) > 1:
         report.add(
             (*path, "copies"),

@@ -32,7 +32,8 @@ def check(draft: Draft, report: Report) -> None:
 
 def _lists(draft: Draft, plan: PlanSpec, report: Report) -> None:
     """The hosts that the plan names exist, and stand at the site under which they are named."""
-    for site, names in plan.hosts.items():
+    for site in draft.host_sites.get(plan.name, ()):
+        names = plan.hosts.get(site, ())
         path: Path = ("plans", plan.name, "hosts", site)
         if site not in plan.sites:
             report.add(path, f"{site} is not a site of this plan{did_you_mean(site, plan.sites)}")

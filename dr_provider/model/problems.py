@@ -17,6 +17,7 @@ Path = tuple[str | int, ...]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,60}", re.ASCII)
 _PLAIN_VALUE = re.compile(r"[\w./:%@+-]{1,60}", re.ASCII)
+_LIKE_OTHERS = re.compile(r"[-+.0-9]+|true|false|null|nothing", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def show(value: object) -> str:
             text = str(value) if isinstance(value, float) or abs(value) < 10**30 else "a very large one"
             return f"the number {text}"
         case str():
-            if _PLAIN_VALUE.fullmatch(value):
+            if _PLAIN_VALUE.fullmatch(value) and not _LIKE_OTHERS.fullmatch(value):
                 return value
             return json.dumps(value if len(value) <= 60 else value[:57] + "...")
         case list():

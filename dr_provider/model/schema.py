@@ -121,7 +121,7 @@ def _sentences(error: ValidationError) -> Iterator[tuple[Path, str]]:
             low, high = within.get("minimum"), within.get("maximum")
             yield path, f"found {show(value)}; wanted a whole number from {low} to {high}"
         case "minItems" | "minProperties":
-            yield path, "is empty; wanted at least one entry, or leave it out where it may be left out"
+            yield path, "is empty; wanted at least one entry"
         case "maxItems":
             yield path, f"has {len(value)} entries; wanted at most {wanted}"
         case "minLength" | "maxLength":

@@ -1,0 +1,124 @@
+"""What differs between two topologies, as short texts for previews."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+
+from dr_provider.model.topology import Topology
+from dr_provider.model.units import format_duration, format_size
+
+__all__ = ["describe_changes"]
+
+_SECTIONS = {
+    "arrays": "array",
+    "hosts": "host",
+    "networks": "network",
+    "volumes": "volume",
+    "vms": "vm",
+    "plans": "plan",
+}
+_SIZES = {"size", "memory", "capacity"}
+_DURATIONS = {
+    "commit_window",
+    "every",
+    "last_transfer",
+    "latency",
+    "replicate_every",
+    "rpo",
+    "rto",
+    "source_budget",
+    "start_delay",
+    "within",
+}
+_LABELS = {
+    "after": "after",
+    "commit_window": "commitWindow",
+    "delete_data": "deleteData",
+    "last_transfer": "lastTransfer",
+    "on_failure": "onFailure",
+    "replicate_every": "replicate.every",
+    "start_delay": "startDelay",
+}
+
+
+def describe_changes(old: Topology, new: Topology) -> list[str]:
+    """One text a change, such as `vm db: memory 8GiB -> 16GiB` or `volume logs: added`; in a fixed order."""
+    changes = [f"topology: {what}" for what in _values("name", old.name, new.name, "")]
+    changes += (
+        [
+            f"topology: sourceBudget {_leaf('source_budget', old.source_budget)} -> "
+            f"{_leaf('source_budget', new.source_budget)}"
+        ]
+        if old.source_budget != new.source_budget
+        else []
+    )
+    changes += [f"site {name}: removed" for name in old.sites if name not in new.sites]
+    changes += [f"site {name}: added" for name in new.sites if name not in old.sites]
+    for section, kind in _SECTIONS.items():
+        before: Mapping[str, object] = getattr(old, section)
+        after: Mapping[str, object] = getattr(new, section)
+        for name in sorted({*before, *after}):
+            if name not in after:
+                changes.append(f"{kind} {name}: removed")
+            elif name not in before:
+                changes.append(f"{kind} {name}: added")
+            else:
+                changes += [f"{kind} {name}: {what}" for what in _values("", before[name], after[name], "")]
+    return changes
+
+
+def _values(key: str, old: object, new: object, label: str) -> Iterator[str]:
+    """Go down as far as both sides have the same shape; then say what was and what is."""
+    if old == new:
+        return
+    if is_dataclass(old) and type(old) is type(new):
+        for each in fields(old):
+            inner = "" if each.name == "options" else _LABELS.get(each.name, each.name)
+            yield from _values(each.name, getattr(old, each.name), getattr(new, each.name), _join(label, inner))
+    elif isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in sorted({*old, *new}):
+            yield from _values(name if not label else key, old.get(name), new.get(name), _join(label, str(name)))
+    elif isinstance(old, tuple) and isinstance(new, tuple) and _named(old) and _named(new):
+        before, after = _by_name(old), _by_name(new)
+        for name in [*before, *(n for n in after if n not in before)]:
+            if name not in after:
+                yield f"{label}{name} removed"
+            elif name not in before:
+                yield f"{label}{name} added"
+            else:
+                yield from _values(key, before[name], after[name], f"{label}{name}")
+    else:
+        yield f"{label or key} {_leaf(key, old)} -> {_leaf(key, new)}"
+
+
+def _join(label: str, part: str) -> str:
+    return f"{label}.{part}" if label and part else label or part
+
+
+def _named(items: tuple[object, ...]) -> bool:
+    return all(is_dataclass(item) for item in items)
+
+
+def _by_name(items: tuple[object, ...]) -> dict[str, object]:
+    """Disks by their role, all else by its place."""
+    return {
+        f".{role}" if (role := getattr(item, "role", None)) else f"[{index}]": item for index, item in enumerate(items)
+    }
+
+
+def _leaf(key: str, value: object) -> str:
+    if value is None or value in ((), {}, ""):
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and key in _SIZES:
+        return format_size(value)
+    if isinstance(value, int | float) and key in _DURATIONS:
+        return format_duration(float(value))
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_leaf(key, item) for item in value) + "]"
+    if is_dataclass(value):
+        parts = ((each.name, getattr(value, each.name)) for each in fields(value))
+        return "{" + ", ".join(f"{_LABELS.get(n, n)} {_leaf(n, v)}" for n, v in parts if v not in (None, {}, ())) + "}"
+    return str(value)
