@@ -19,7 +19,9 @@ __all__ = [
     "lease_prefix",
     "lun_name",
     "new_id",
+    "new_incarnation",
     "now",
+    "owner_key",
     "peers_key",
     "pin_key",
     "point_name",
@@ -77,6 +79,11 @@ def tombstone_key(topology: str, kind: str, name: str) -> str:
     return f"{topology}/tombstone/{kind}/{name}"
 
 
+def owner_key(topology: str, kind: str, name: str) -> str:
+    """`kind` is volume, lun, vm, mirror or plan."""
+    return f"{topology}/owner/{kind}/{name}"
+
+
 def drill_key(topology: str, plan: str, drill: str) -> str:
     return f"{topology}/drill/{plan}/{drill}"
 
@@ -119,6 +126,11 @@ def vm_uuid(topology: str, name: str) -> str:
 
 def new_id() -> str:
     return uuid.uuid4().hex[:8]
+
+
+def new_incarnation() -> str:
+    """Sorts after every one that was made before: of two owner records of one thing, the later one is known without a clock of the array."""
+    return f"{int(now().timestamp() * 1000):011x}{uuid.uuid4().hex[:4]}"
 
 
 def now() -> datetime:

@@ -11,6 +11,7 @@ public format: golden tests load old records. Records are JSON of the dataclasse
     <T>/split/<plan>                        Split: two histories; only `dr resolve` removes it
     <T>/declared/<project>/<stack>/<plan>   Declared: the site that this stack last declared
     <T>/tombstone/<kind>/<name>             Tombstone: removed from the topology while another copy was silent
+    <T>/owner/<kind>/<name>                 Owner: whose a volume, LUN, VM, mirror or plan is; stands from its first making to its destruction
     <T>/drill/<plan>/<drill>                DrillRecord: what a drill made on this array and the hosts of its site
     <T>/blob/topology                       the stored topology (StoredTopology); not part of an array's sweep
     <T>/blob/journal/<plan>/<run>           a run's journal, for people; not part of an array's sweep

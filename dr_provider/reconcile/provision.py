@@ -12,10 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dr_provider.model import keys
+from dr_provider.model.codec import load
 from dr_provider.model.errors import BadInput, Conflict, DrError, MoveInProgress, NotFound, NotReady, Unreachable
 from dr_provider.model.records import Owner
 from dr_provider.model.state import VolumeState
 from dr_provider.model.topology import DiskSpec, VolumeSpec
+from dr_provider.model.vm import VmDefinition
 from dr_provider.reconcile import ownership
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
@@ -29,6 +31,7 @@ __all__ = [
     "ensure_volume",
     "ground",
     "in_move",
+    "not_mine",
     "release_lun",
     "release_volume",
 ]
@@ -169,7 +172,7 @@ def release_volume(
 ) -> Released:
     """Give the volume back, or destroy every copy that answers with `delete_data`. Raises MoveInProgress, Busy, Unreachable (all silent)."""
     topology, seen = world.topology.name, world.look()
-    notes = _not_mine(world, "volume", volume, arrays, owner)
+    notes = not_mine(world, "volume", volume, arrays, owner)
     if notes is not None:
         return notes
     ownership.refuse_in_move(world, plan, arrays, f"volume {volume}")
@@ -229,9 +232,9 @@ def ensure_lun(world: World, vm: str, role: str, owner: Owner, *, adopt: bool = 
     pending = at.pending or _silent(view, array)
     if pending or array is None:
         return LunResult(name, disk.volume, plan, disk.size, at.site, array, pending)
-    copies = {other: state for other in spec.arrays if (state := _volume(view, other, disk.volume)) is not None}
+    copies = {other: copy for other in spec.arrays if (copy := _volume(view, other, disk.volume)) is not None}
     state = copies[array].luns.get(name) if array in copies else None
-    if state is None and (recorded is not None or any(name in copy.luns for copy in copies.values())):
+    if state is None and recorded is not None and _had(view, vm, name):
         raise DrError(
             f"LUN {name} is lost on {array}: it was made in volume {disk.volume} and is missing there; it is not made anew, since that would hide the loss"
         )
@@ -254,11 +257,25 @@ def ensure_lun(world: World, vm: str, role: str, owner: Owner, *, adopt: bool = 
     return LunResult(name, disk.volume, plan, disk.size, at.site, array, pending)
 
 
+def _had(view: PlanView, vm: str, lun: str) -> bool:
+    """Whether the active side had the LUN: all that was ever made is there in the first epoch, and later what its recovery points name.
+
+    What was added after the point that a disaster move broke at has been given up with that move, and may be made anew.
+    """
+    if view.epoch is None or view.epoch.number == 1:
+        return True
+    for point in view.points:
+        text = point.intent.definitions.get(vm) if point.complete_at(view.epoch.site) else None
+        if text and any(disk.lun == lun for disk in load(VmDefinition, text, f"{point.id}, VM {vm}").disks):
+            return True
+    return False
+
+
 def release_lun(
     world: World, plan: str, volume: str, lun: str, arrays: tuple[str, ...], owner: Owner, *, delete_data: bool
 ) -> Released:
     """Give the LUN back, or destroy it where it can be written with `delete_data`. Raises MoveInProgress, Busy (it is mapped)."""
-    notes = _not_mine(world, "lun", lun, arrays, owner)
+    notes = not_mine(world, "lun", lun, arrays, owner)
     if notes is not None:
         return notes
     ownership.refuse_in_move(world, plan, arrays, f"LUN {lun}")
@@ -283,7 +300,7 @@ def release_lun(
 # -- parts --------------------------------------------------------------------------------------
 
 
-def _not_mine(world: World, kind: str, name: str, arrays: tuple[str, ...], owner: Owner) -> Released | None:
+def not_mine(world: World, kind: str, name: str, arrays: tuple[str, ...], owner: Owner) -> Released | None:
     """Why a delete does nothing; None: the thing is its own."""
     there = ownership.owner_of(world.look(), world.topology.name, kind, name, arrays)
     if there is None or (there.stack == owner.stack and there.incarnation == owner.incarnation):

@@ -1,0 +1,101 @@
+"""Everything of a topology, made in order, without Pulumi: what `dr apply` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from dr_provider.model import keys
+from dr_provider.model.errors import DrError
+from dr_provider.model.records import Owner
+from dr_provider.model.state import Observation
+from dr_provider.model.topology import PlanSpec
+from dr_provider.reconcile import ownership
+from dr_provider.reconcile.decision import Want
+from dr_provider.reconcile.provision import LunResult, VolumeResult, ensure_lun, ensure_volume
+from dr_provider.reconcile.provision_mirrors import MirrorResult, ensure_mirror, mirror_name
+from dr_provider.reconcile.provision_vms import Placed, VmResult, ensure_vm
+from dr_provider.reconcile.run import run_plan
+from dr_provider.reconcile.world import World
+
+__all__ = ["Applied", "apply_all"]
+
+Applied = VolumeResult | LunResult | MirrorResult | VmResult | DrError
+"""What became of one thing: its result (its `pending` says what is not done yet), or the error that it met."""
+
+_WIDTH = 16
+
+
+def apply_all(world: World, progress: Callable[[str], None]) -> list[Applied]:
+    """Make plans, then their volumes, LUNs and first mirrors, then VMs in tier order; what a stack owns stays its own.
+
+    A thing that cannot be made does not hold up the others. Raises what a plan raises (Refused, LeaseHeld, ...).
+    """
+    applied: list[Applied] = []
+    topology = world.topology
+    for plan in topology.plans.values():
+        run_plan(world, plan.name, Want(by=world.by))
+    world.look(refresh=True)
+    with ThreadPoolExecutor(max_workers=_WIDTH, thread_name_prefix="apply") as pool:
+
+        def each(calls: Iterable[Callable[[], Applied]]) -> None:
+            for result in pool.map(_attempt, calls):
+                said = str(result) if isinstance(result, DrError) else getattr(result, "pending", None)
+                if said:
+                    progress(said)
+                applied.append(result)
+
+        for plan in topology.plans.values():
+            _apply_plan(world, plan, each)
+    return applied
+
+
+def _apply_plan(world: World, plan: PlanSpec, each: Callable[[Iterable[Callable[[], Applied]]], None]) -> None:
+    topology, seen = world.topology, world.look()
+    volumes = topology.plan_volumes(plan.name)
+    whose = {volume.name: _owner(world, seen, "volume", volume.name, volume.arrays) for volume in volumes}
+    each([lambda v=v: ensure_volume(world, v.name, whose[v.name]) for v in volumes])  # type: ignore[misc]
+    disks = [(vm, disk) for vm in plan.members for disk in topology.vms[vm].disks]
+    each(
+        [
+            lambda vm=vm, d=disk: ensure_lun(  # type: ignore[misc]
+                world,
+                vm,
+                d.role,
+                _owner(world, seen, "lun", keys.lun_name(vm, d.role), topology.volumes[d.volume].arrays),
+            )
+            for vm, disk in disks
+        ]
+    )
+    world.look(refresh=True)
+    each(
+        [
+            lambda v=v, c=copy.array: ensure_mirror(  # type: ignore[misc]
+                world, v.name, c, _owner(world, seen, "mirror", mirror_name(v.name, c), (v.home, c))
+            )
+            for v in volumes
+            for copy in v.copies
+        ]
+    )
+    placed = Placed()
+    for tier in plan.tiers:
+        each([lambda vm=vm: ensure_vm(world, vm, _vm_owner(world, seen, vm), placed=placed) for vm in tier.members])  # type: ignore[misc]
+
+
+def _attempt(call: Callable[[], Applied]) -> Applied:
+    try:
+        return call()
+    except DrError as error:
+        return error
+
+
+def _owner(world: World, seen: Observation, kind: str, name: str, arrays: Iterable[str]) -> Owner:
+    """As it is owned now, so that nothing is taken from a stack; else the topology itself."""
+    there = ownership.owner_of(seen, world.topology.name, kind, name, arrays)
+    return there or Owner(world.topology.name, "", keys.new_incarnation())
+
+
+def _vm_owner(world: World, seen: Observation, vm: str) -> Owner:
+    spec = world.topology.vms[vm]
+    arrays = [array for volume in spec.volumes() for array in world.topology.volumes[volume].arrays]
+    return _owner(world, seen, "vm", vm, arrays)
