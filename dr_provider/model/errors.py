@@ -21,6 +21,7 @@ __all__ = [
     "HostFull",
     "LeaseHeld",
     "LeaseLost",
+    "MoveFailed",
     "MoveInProgress",
     "NoCommonSnapshot",
     "NotFound",
@@ -136,6 +137,14 @@ class NothingToSend(Conflict):
 
 class Refused(DrError):
     """A move or another change is refused; `reasons` holds a sentence each."""
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        self.reasons = reasons
+        super().__init__("\n".join(reasons))
+
+
+class MoveFailed(DrError):
+    """A move did not get to its commit, or a plan was not made; `reasons` holds what failed, and last what stands now."""
 
     def __init__(self, reasons: tuple[str, ...]) -> None:
         self.reasons = reasons

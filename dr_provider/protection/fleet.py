@@ -101,9 +101,12 @@ class Fleet:
     def mark_silent(self, array: str, reason: str) -> None:
         self._silent[f"array {array}"] = Silent(reason)
 
-    def forget_silence(self) -> None:
-        """Ask everybody again at the next call."""
-        self._silent.clear()
+    def forget_silence(self, key: str | None = None) -> None:
+        """Ask everybody again at the next call; with a key ("array NAME", "host NAME") that one."""
+        if key is None:
+            self._silent.clear()
+        else:
+            self._silent.pop(key, None)
 
     def close(self) -> None:
         with self._lock:

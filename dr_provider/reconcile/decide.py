@@ -141,6 +141,12 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
         refused += [*needs, ask_for_word(plan, epoch.number)]
     members = tuple(vm for vm in view.vms if _restorable(view, vm.name, point, final, warnings))
     placement = place(view, target, members)
+    giving_way = _drills_in_the_way(view, target) if placement.unplaced else {}
+    if giving_way:
+        placement = place(view, target, members, ended=frozenset(vm for vms in giving_way.values() for vm in vms))
+        for drill in giving_way:
+            said = f"end drill {drill} at {target}, whose room the move needs"
+            prelude.append(steps.add("end-drill", drill, said, group="claim", needed=False, drill=drill))
     if placement.unplaced and source.kind == "planned":
         refused += placement.unplaced.values()
     degraded = () if source.kind == "planned" else tuple(placement.unplaced.values())
@@ -152,6 +158,12 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
         return decision.with_refusal(*refused)
     _actions(view, steps, prelude, claim, epoch, source, target, placement.hosts, point, final=final)
     return replace(decision, actions=steps.done())
+
+
+def _drills_in_the_way(view: PlanView, target: str) -> dict[str, list[str]]:
+    """The plan's drills at the target, with the names of their VMs there."""
+    here = {name: drill for name, drill in view.drills.items() if drill.site == target}
+    return {name: [keys.drill_vm(vm, name) for vm in sorted(drill.vms)] for name, drill in sorted(here.items())}
 
 
 def _target_faults(view: PlanView, target: str) -> list[str]:

@@ -43,9 +43,9 @@ class _Room:
         self.memory -= vm.memory
 
 
-def _room(host: HostState, tag: str) -> _Room:
-    """What is free beside running VMs and the reservations of others (the plan's own are about to be used)."""
-    running = [vm.definition for vm in host.vms.values() if vm.state == "running"]
+def _room(host: HostState, tag: str, ended: frozenset[str] = frozenset()) -> _Room:
+    """What is free beside running VMs (but those of `ended`) and the reservations of others (the plan's own are about to be used)."""
+    running = [vm.definition for vm in host.vms.values() if vm.state == "running" and vm.name not in ended]
     kept = [kept for kept in host.reservations if kept.tag != tag]
     return _Room(
         host.cpus - sum(d.cpus for d in running) - sum(k.cpus for k in kept),
@@ -54,21 +54,32 @@ def _room(host: HostState, tag: str) -> _Room:
     )
 
 
-def place(view: PlanView, site: str, vms: tuple[VmSpec, ...]) -> Placement:
-    """A host at the site for each VM: where it runs or is defined already, else spread; packed tight only where spreading fails."""
-    tag = reservation_tag(view.topology.name, view.spec.name)
+def place(
+    view: PlanView,
+    site: str,
+    vms: tuple[VmSpec, ...],
+    *,
+    tag: str | None = None,
+    anew: bool = False,
+    ended: frozenset[str] = frozenset(),
+) -> Placement:
+    """A host at the site for each VM: where it runs or is defined already, else spread; packed tight only where spreading fails.
+
+    `anew`: the VMs come in addition to those that run (a drill). `ended`: host's names of VMs that will be gone (drills that give way).
+    """
+    tag = tag or reservation_tag(view.topology.name, view.spec.name)
     allowed = [h.name for h in view.topology.plan_hosts(view.spec.name, site)]
     answering = {name: state for name in allowed if (state := view.seen.host(name)) is not None}
     fixed: dict[str, str] = {}
     for vm in vms:
-        known = view.place(vm.name, site)
+        known = None if anew else view.place(vm.name, site)
         if known is not None and known.running:
             fixed[vm.name] = known.host
     rest = tuple(vm for vm in vms if vm.name not in fixed)
-    homes = {vm.name: known.host for vm in rest if (known := view.place(vm.name, site)) is not None}
+    homes = {vm.name: at.host for vm in rest if not anew and (at := view.place(vm.name, site)) is not None}
     best: Placement | None = None
     for spread in (True, False):
-        rooms = {name: _room(state, tag) for name, state in answering.items()}
+        rooms = {name: _room(state, tag, ended) for name, state in answering.items()}
         attempt = _assign(rest, rooms, homes if spread else {}, spread=spread)
         if best is None or len(attempt.unplaced) < len(best.unplaced):
             best = attempt

@@ -15,6 +15,7 @@ from dr_provider.model.errors import BadInput
 from dr_provider.model.state import Observation
 from dr_provider.model.topology import Topology
 from dr_provider.protection.fleet import Fleet
+from dr_provider.reconcile.stored import stored_differs
 from dr_provider.reconcile.view import PlanView, plan_view
 
 __all__ = ["World", "open_world", "who"]
@@ -48,6 +49,7 @@ class World:
     stack: str = ""
     progress: Progress = _quiet
     _seen: Observation | None = None
+    _changed: bool | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self, *, refresh: bool = False) -> Observation:
@@ -65,6 +67,12 @@ class World:
                 f"plan {plan!r} is not in topology {self.topology.name}; its plans: {known}; nothing was done"
             )
         return plan_view(self.topology, plan, self.look(refresh=refresh))
+
+    def topology_changed(self) -> bool:
+        """Whether the answering arrays store another topology than this one; asked once a process (a call an array)."""
+        if self._changed is None:
+            self._changed = stored_differs(self.topology, self.fleet, self.look())
+        return self._changed
 
     def close(self) -> None:
         self.fleet.close()

@@ -1,0 +1,55 @@
+"""What each verb of a decision does. Every action checks reality first, so it can be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from dr_provider.model.errors import DrError
+from dr_provider.reconcile.actions import claims, compute, drills, founding, reversing, storage
+from dr_provider.reconcile.context import Run
+from dr_provider.reconcile.decision import Action
+
+__all__ = ["perform"]
+
+VERBS: Mapping[str, Callable[[Run, Action], str]] = {
+    "create-array": founding.create_array,
+    "create-host": founding.create_host,
+    "found": founding.found,
+    "reserve": compute.reserve,
+    "claim": claims.claim,
+    "stop": compute.stop,
+    "fence": storage.fence,
+    "prove": claims.prove,
+    "final": storage.final,
+    "bring": storage.bring,
+    "choose": claims.choose,
+    "keep": storage.keep,
+    "break": storage.break_mirror,
+    "online": storage.online,
+    "rescan": compute.rescan,
+    "scan": claims.scan,
+    "commit": claims.commit,
+    "attach": compute.attach,
+    "start": compute.start,
+    "reverse": reversing.reverse,
+    "protect": reversing.protect,
+    "demote": reversing.demote,
+    "clear": reversing.clear,
+    "backup": reversing.backup,
+    "send": reversing.send,
+    "remirror": reversing.remirror,
+    "record": claims.record,
+    "split": claims.split,
+    "aborting": claims.aborting,
+    "withdraw": claims.withdraw,
+    "end-drill": drills.end,
+}
+
+
+def perform(run: Run, action: Action) -> str:
+    """Do one action; a remark, or empty. Raises DrError."""
+    run.lease.check()
+    verb = VERBS.get(action.verb)
+    if verb is None:
+        raise DrError(f"plan {run.plan}: there is no action {action.verb!r}; this is a fault of the program")
+    return verb(run, action)

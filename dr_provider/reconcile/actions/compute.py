@@ -1,0 +1,140 @@
+"""Hosts: capacity kept, VMs stopped, attached and started."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from dr_provider.model import keys
+from dr_provider.model.errors import DrError, Stopped
+from dr_provider.model.state import Reservation
+from dr_provider.model.topology import VmSpec
+from dr_provider.protection.fleet import Fleet
+from dr_provider.reconcile.context import Run, pairs
+from dr_provider.reconcile.decision import Action
+from dr_provider.reconcile.definitions import vm_definition
+from dr_provider.reconcile.placement import reservation_tag
+from dr_provider.reconcile.steps import tier_of
+
+__all__ = ["attach", "rescan", "reserve", "start", "stop", "wait_until_well"]
+
+GRACEFUL = 60.0
+"""Seconds that a guest is given to shut down."""
+GRACEFUL_WITHOUT_DISKS = 5.0
+"""The same where its array is silent: it cannot write anything any more."""
+RETRIES = 2
+"""Further starts of a VM that does not come up, where its tier says `onFailure: retry`."""
+
+
+def reserve(run: Run, action: Action) -> str:
+    """Keep CPUs and memory on each host, atomically, so that plans moving at once never share it."""
+    tag = reservation_tag(run.topology, run.plan)
+    by_host: dict[str, list[Reservation]] = {}
+    for vm, host in pairs(action.of["hosts"]).items():
+        spec = run.view.topology.vms[vm]
+        place = run.view.place(vm, run.view.topology.hosts[host].site)
+        if place is None or not place.running:
+            by_host.setdefault(host, []).append(Reservation(tag, vm, spec.cpus, spec.memory))
+    for host, demands in sorted(by_host.items()):
+        run.world.fleet.host(host).reserve(tag, demands)
+    return ""
+
+
+def stop(run: Run, action: Action) -> str:
+    """Stop a VM: asked first, then hard. What the guest says of its last entry goes into the seal of the final snapshot."""
+    vm, host = action.of["vm"], action.of["host"]
+    site = run.view.topology.hosts[host].site
+    reachable = all(run.view.array_state(v, site) is not None for v in run.view.topology.vms[vm].volumes())
+    report = run.world.fleet.host(host).stop(vm, graceful=GRACEFUL if reachable else GRACEFUL_WITHOUT_DISKS)
+    if report.how == "graceful":
+        run.graceful.add(vm)
+    if report.mark is not None:
+        run.marks[vm] = report.mark
+    return report.how
+
+
+def rescan(run: Run, action: Action) -> str:
+    run.world.fleet.host(action.of["host"]).rescan()
+    return ""
+
+
+def attach(run: Run, action: Action) -> str:
+    """Map the VM's LUNs to its host, whatever host its backup names, and define it there, without autostart."""
+    vm, host = action.of["vm"], action.of["host"]
+    site = run.view.topology.hosts[host].site
+    seen = run.view.seen.host(host)
+    if seen is None:
+        raise DrError(f"VM {vm}: host {host} fell silent; run again to place the VM anew")
+    _leave_others(run, vm, host, site)
+    spec = run.view.topology.vms[vm]
+    for name in spec.volumes():
+        luns = [keys.lun_name(vm, disk.role) for disk in spec.disks if disk.volume == name]
+        array = run.array(run.view.copy_array(name, site))
+        before = run.view.volume(name, site)
+        elsewhere = {
+            lun
+            for lun in luns
+            if before and lun in before.luns and before.luns[lun].mapped_to not in (None, seen.initiator)
+        }
+        if elsewhere:
+            array.unmap_luns({name: sorted(elsewhere)}, run.guard)
+        array.map_lun(name, luns, seen.initiator, run.guard)
+    owner = run.owner_of(vm)
+    run.world.fleet.host(host).define(
+        vm_definition(run.world.fleet, run.view.topology, vm, site, owner, seen=run.view.seen)
+    )
+    return ""
+
+
+def _leave_others(run: Run, vm: str, host: str, site: str) -> None:
+    """Take the VM off other hosts of the site that still define it, off, from an earlier stay there."""
+    for place in run.view.places:
+        if place.vm == vm and place.site == site and place.host != host and not place.running:
+            run.world.fleet.host(place.host).undefine(vm, place.state.definition.owner)
+
+
+def start(run: Run, action: Action) -> str:
+    """Start the VM and wait until it is well; again where its tier says so."""
+    vm, host = action.of["vm"], action.of["host"]
+    spec = run.view.topology.vms[vm]
+    retry = run.view.spec.tiers[tier_of(run.view.spec, vm)].on_failure == "retry"
+    _pause(spec.start_delay, run.stop)
+    for attempt in range(RETRIES + 1 if retry else 1):
+        try:
+            run.world.fleet.host(host).start(vm)
+            return wait_until_well(run.world.fleet, host, vm, spec, run.stop)
+        except Stopped:
+            raise
+        except DrError as error:
+            if attempt == (RETRIES if retry else 0):
+                raise
+            run.remark(f"VM {vm}: {error}; trying again")
+            run.world.fleet.host(host).stop(vm, graceful=0)
+    return ""
+
+
+def wait_until_well(fleet: Fleet, host: str, name: str, spec: VmSpec, stop: Callable[[], str | None]) -> str:
+    """Look at the VM's health until it is well, `within` seconds at most."""
+    if spec.health is None:
+        return ""
+    until = time.monotonic() + spec.health.within
+    wait = 0.05
+    while True:
+        report = fleet.host(host).probe(name, spec.health)
+        if report.well:
+            return report.detail
+        if time.monotonic() + wait > until:
+            raise DrError(
+                f"VM {spec.name}: it was started on {host} and is not well after {spec.health.within:g} s: {report.detail}"
+            )
+        _pause(wait, stop)
+        wait = min(wait * 2, 1.0)
+
+
+def _pause(seconds: float, stop: Callable[[], str | None]) -> None:
+    """Wait in small steps, so that a request to stop is heard."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        if (reason := stop()) is not None:
+            raise Stopped(reason)
+        time.sleep(min(left, 0.2))

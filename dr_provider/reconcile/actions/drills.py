@@ -1,0 +1,15 @@
+"""A drill that gives way to a real move."""
+
+from __future__ import annotations
+
+from dr_provider.reconcile.context import Run
+from dr_provider.reconcile.decision import Action
+from dr_provider.reconcile.drill import end_drill
+
+__all__ = ["end"]
+
+
+def end(run: Run, action: Action) -> str:
+    gone = end_drill(run.world, run.plan, action.of["drill"], run.guard)
+    run.remark(f"drill {action.of['drill']} was ended, since the move needs its room")
+    return f"{gone['vms']} VMs, {gone['volumes']} clones"

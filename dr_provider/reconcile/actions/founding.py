@@ -1,0 +1,46 @@
+"""A plan's beginning: arrays and hosts made where they may be, arrays pinned, epoch 1 committed."""
+
+from __future__ import annotations
+
+from dr_provider.model import keys
+from dr_provider.model.codec import dump
+from dr_provider.model.records import Epoch, Pin
+from dr_provider.protection.pins import write_pins
+from dr_provider.reconcile.context import Run
+from dr_provider.reconcile.decision import Action
+from dr_provider.reconcile.stored import store_topology
+
+__all__ = ["create_array", "create_host", "found"]
+
+
+def create_array(run: Run, action: Action) -> str:
+    """Make the array where nothing is there, and pin it: its own id is tied to its name in this topology."""
+    name = action.of["array"]
+    run.world.fleet.forget_silence(f"array {name}")
+    array = run.world.fleet.array(name)
+    own_id = array.create()
+    site = run.world.topology.arrays[name].site
+    pin = Pin(run.topology, name, own_id, site, keys.stamp(keys.now()))
+    array.create_record(keys.pin_key(run.topology), dump(pin))
+    return f"its own id is {own_id}"
+
+
+def create_host(run: Run, action: Action) -> str:
+    name = action.of["host"]
+    run.world.fleet.forget_silence(f"host {name}")
+    run.world.fleet.host(name).create()
+    return ""
+
+
+def found(run: Run, action: Action) -> str:
+    """Commit epoch 1 at the plan's home. The first run to create the record on the first array decides its id."""
+    view = run.fresh()
+    arrays = run.world.topology.plan_arrays(run.plan)
+    epoch = view.epoch or Epoch(
+        run.plan, 1, keys.new_id(), action.of["site"], "committed", keys.stamp(keys.now()), "create", run.want.by
+    )
+    write_pins(run.world.fleet, run.world.topology, view.seen, run.guard)
+    store_topology(run.world.topology, run.world.fleet, run.view.seen, run.guard)
+    run.write_all(keys.epoch_key(run.topology, run.plan, epoch.number, epoch.id), dump(epoch), must=arrays)
+    run.committed = epoch
+    return ""

@@ -1,0 +1,141 @@
+"""Arrays on the way to recovery: fence, final snapshot and transfer, safety copies, break, offline and online."""
+
+from __future__ import annotations
+
+from dr_provider.model import keys
+from dr_provider.model.errors import ArrayFull, DrError, NothingToSend
+from dr_provider.model.records import Owner
+from dr_provider.protection import backup, replication
+from dr_provider.reconcile.context import Run, listed
+from dr_provider.reconcile.decision import Action
+from dr_provider.reconcile.source import final_kind
+
+__all__ = ["break_mirror", "bring", "fence", "final", "keep", "online", "transfer"]
+
+
+def fence(run: Run, action: Action) -> str:
+    """Unmap the LUNs of the plan's volumes on an array, and read back that no host can write to them."""
+    name = action.of["array"]
+    array = run.array(name)
+    volumes = listed(action.of["volumes"])
+    state = array.state()
+    luns = {v: sorted(state.volumes[v].luns) for v in volumes if v in state.volumes}
+    array.unmap_luns(luns, run.guard)
+    after = array.state()
+    left = [
+        lun.name
+        for v in luns
+        if v in after.volumes
+        for lun in after.volumes[v].luns.values()
+        if lun.mapped_to is not None
+    ]
+    if left:
+        raise DrError(f"array {name}: {', '.join(left)} still mapped after they were unmapped; the fence does not hold")
+    return "read back"
+
+
+def final(run: Run, action: Action) -> str:
+    """The last state of the source, taken after it holds still."""
+    site = action.of["site"]
+    view = run.fresh()
+    epoch = run.epoch()
+    off = {
+        place.vm: (place.host, place.state.definition, place.running)
+        for place in sorted(view.places, key=lambda p: p.running)
+        if place.site == site
+    }
+    # Guests that this run saw shut down have written everything; of the others only the array's order of writes is known.
+    everyone = all(vm in run.graceful or (vm in off and not off[vm][2]) for vm in view.spec.members)
+    return backup.take_group(
+        run.world.fleet,
+        run.world.topology,
+        run.plan,
+        site,
+        epoch=epoch,
+        sequence=backup.next_sequence(view.points, epoch.number),
+        guard=run.guard,
+        view_places=off,
+        kind=final_kind(run.open_claim().id),
+        consistency="application" if everyone else "crash",
+        marks=run.marks,
+        progress=run.world.progress,
+    )
+
+
+def transfer(run: Run, volume: str, source_site: str, target_site: str, *, snapshot: str | None) -> str:
+    """Send a volume's newest sealed snapshot (or the one that is named) to its copy at another site."""
+    view = run.view
+    source, target = view.volume(volume, source_site), view.volume(volume, target_site)
+    if source is None:
+        raise DrError(f"volume {volume}: it is not known at {source_site} now, so nothing can be sent from there")
+    try:
+        sent = replication.send_volume(
+            run.world.fleet,
+            volume,
+            view.copy_array(volume, source_site),
+            view.copy_array(volume, target_site),
+            source,
+            target,
+            snapshot=snapshot,
+            intermediate=False,
+            owner=source.owner or Owner(run.topology, "", keys.new_id()),
+            guard=run.guard,
+            progress=None,
+            stop=run.stop,
+            rate=None,
+            full_ok=True,
+        )
+    except NothingToSend:
+        return "nothing to send"
+    return f"{sent.bytes} bytes"
+
+
+def bring(run: Run, action: Action) -> str:
+    """Send the final snapshot."""
+    claim = run.open_claim()
+    view = run.view
+    wanted = final_kind(claim.id)
+    point = next((p for p in reversed(view.points) if p.intent.kind == wanted), None)
+    if point is None:
+        view = run.fresh()
+        point = next((p for p in reversed(view.points) if p.intent.kind == wanted), None)
+    if point is None:
+        raise DrError(f"plan {run.plan}: the final snapshot is not on the arrays of {claim.from_site}; run again")
+    return transfer(run, action.of["volume"], claim.from_site, claim.site, snapshot=point.id)
+
+
+def keep(run: Run, action: Action) -> str:
+    """A safety copy: a volume of its own, outside mirror and retention. No room for it: no resync."""
+    volume, name = action.of["volume"], action.of["name"]
+    try:
+        run.array(action.of["array"]).clone(
+            volume, None, name, "safety", Owner(run.topology, "", keys.new_id()), guard=run.guard
+        )
+    except ArrayFull as error:
+        raise DrError(
+            f"{error}; {volume} is not resynced before its own data is kept: make room, or drop older safety copies (dr safety list)"
+        ) from error
+    run.safety.append(name)
+    return name
+
+
+def break_mirror(run: Run, action: Action) -> str:
+    """Make the destination writable at the chosen point."""
+    point = run.open_claim().point
+    if point is None:
+        raise DrError(f"plan {run.plan}: no recovery point was chosen before the break; nothing was broken")
+    run.array(action.of["array"]).promote(action.of["volume"], point, run.guard)
+    return point
+
+
+def online(run: Run, action: Action) -> str:
+    """Take the volume's LUNs offline and online, so that no host goes on with what it knew of the destination."""
+    volume = action.of["volume"]
+    array = run.array(action.of["array"])
+    state = array.state().volumes.get(volume)
+    if state is None:
+        raise DrError(f"array {action.of['array']}: volume {volume} is not there after its break")
+    luns = sorted(state.luns)
+    array.set_lun_online(volume, luns, False, run.guard)
+    array.set_lun_online(volume, luns, True, run.guard)
+    return f"{len(luns)} LUNs"

@@ -1,0 +1,341 @@
+"""Observe, decide, run: the one way in for commands and resources.
+
+Level-triggered: a run that is killed anywhere leaves a state from which the next run observes, decides what is left, and finishes. A
+planned move that fails before its commit is led back to the source at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from dr_provider.model import keys, stopping
+from dr_provider.model.codec import dump
+from dr_provider.model.errors import BadInput, DrError, MoveFailed, NotReady, Refused, Stopped, Unreachable
+from dr_provider.model.records import Declared
+from dr_provider.protection import backup
+from dr_provider.reconcile.actions import perform
+from dr_provider.reconcile.actions.claims import declare, give_back
+from dr_provider.reconcile.context import Run
+from dr_provider.reconcile.decide import decide
+from dr_provider.reconcile.decision import Decision, Loss, Want
+from dr_provider.reconcile.graph import Event, GraphResult, run_graph
+from dr_provider.reconcile.journal import Journal, estimate
+from dr_provider.reconcile.lease import HeldLease, hold_lease
+from dr_provider.reconcile.status import status_document
+from dr_provider.reconcile.stored import store_topology
+from dr_provider.reconcile.word import ask_for_word, parse_word
+from dr_provider.reconcile.world import World
+
+__all__ = ["Outcome", "decide_plan", "move_all", "repair_plan", "run_plan", "start_plan"]
+
+_VM_GROUPS = ("attach", "start")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to. `failures`: sentences on what this run should have done and did not (VMs that do not run, above all);
+    `warnings`: best-effort steps that failed, and what stays to be mended. `status` is the plan's part of `dr status --json`."""
+
+    decision: Decision
+    status: dict[str, object]
+    loss: Loss
+    point: str | None
+    seconds: float
+    failures: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    safety: tuple[str, ...] = ()
+    steps: tuple[dict[str, object], ...] = ()
+    journal: str | None = None
+
+    def document(self) -> dict[str, object]:
+        """The decision's shape (SPEC.md) with what came of it."""
+        return {
+            **self.decision.document(),
+            "point": self.point,
+            "loss": {"seconds": self.loss.seconds, "statement": self.loss.statement},
+            "seconds": round(self.seconds, 3),
+            "failures": list(self.failures),
+            "warnings": list(self.warnings),
+            "remarks": list(self.remarks),
+            "safety": list(self.safety),
+            "steps": list(self.steps),
+            "journal": self.journal,
+            "status": self.status,
+        }
+
+
+def decide_plan(world: World, plan: str, want: Want, *, refresh: bool = False) -> Decision:
+    """What would be done, over the shared observation. Raises BadInput for a plan, site, word or point that is wrong."""
+    view = world.view(plan, refresh=refresh)
+    if want.site is not None and want.site not in view.spec.sites:
+        raise BadInput(
+            f"plan {plan}: {want.site!r} is not one of its sites ({', '.join(view.spec.sites)}); nothing was done"
+        )
+    decision = decide(view, want)
+    return replace(decision, estimate=estimate(world.topology.name, plan, decision.actions))
+
+
+def run_plan(world: World, plan: str, want: Want, *, decided: Callable[[Decision], None] | None = None) -> Outcome:
+    """Do what is wanted, or raise: Refused (sentences why), LeaseHeld, MoveFailed (a move did not get to its commit), Stopped.
+
+    `decided` is told the decision that is about to be run.
+    """
+    started = time.monotonic()
+    first = decide_plan(world, plan, want)
+    if first.refused:
+        raise Refused(first.refused)
+    if not first.actions and first.exit_bad:
+        return _outcome(world, plan, first, started, failures=first.warnings[:1])
+    if not first.actions and not _bookkeeping_due(world, plan, want):
+        return _outcome(world, plan, first, started, failures=first.degraded)
+    with stopping.busy(), hold_lease(world, plan, f"{first.kind} of plan {plan}") as lease:
+        decision = decide_plan(world, plan, want)
+        if decision.refused:
+            raise Refused(decision.refused)
+        if decided is not None:
+            decided(decision)
+        return _carry_out(world, plan, want, decision, lease, started)
+
+
+def _bookkeeping_due(world: World, plan: str, want: Want) -> bool:
+    """Whether a declaration or a new topology is still to be written."""
+    view = world.view(plan)
+    if want.stack is not None and want.site is not None and want.site == view.active:
+        last = view.declared.get(want.stack)
+        if last is None or last.site != want.site:
+            return True
+    return view.epoch is not None and world.topology_changed()
+
+
+def _carry_out(world: World, plan: str, want: Want, decision: Decision, lease: HeldLease, started: float) -> Outcome:
+    view = world.view(plan)
+    journal = Journal(decision, world.topology.name, want.by, lambda line: world.progress(f"plan {plan}: {line}"))
+    run = Run(world, view, decision, want, lease, view.claim, stopping.requested)
+    if any(place.state.frozen for place in view.places):
+        backup.thaw_all(world.fleet, world.topology, plan, view.seen)
+    result = _execute(run, decision, journal)
+    if result.fatal is not None:
+        _close(run, journal, view.active or view.spec.home)
+        raise _fatal(run, result.fatal)
+    moving = decision.kind in ("planned", "disaster", "resolve")
+    if moving and run.committed is None and result.failed and _wants_commit(decision):
+        _lead_back(run, decision, result, journal)
+    run.fresh()
+    _bookkeeping(run)
+    _close(run, journal, run.epoch().site if run.committed or run.view.epoch else view.spec.home)
+    failures = _failures(decision, result)
+    outcome = _outcome(
+        world,
+        plan,
+        decision,
+        started,
+        failures=(*failures, *(s for s in decision.degraded if s not in failures)),
+        warnings=_warnings(decision, result),
+        run=run,
+        journal=journal,
+    )
+    if decision.kind == "create" and result.failed:
+        raise MoveFailed(outcome.warnings or outcome.failures)
+    return outcome
+
+
+def _wants_commit(decision: Decision) -> bool:
+    return any(action.verb == "commit" for action in decision.actions)
+
+
+def _execute(run: Run, decision: Decision, journal: Journal) -> GraphResult:
+    lock = threading.Lock()
+    total = len(decision.actions)
+    count = 0
+
+    def tell(event: Event) -> None:
+        nonlocal count
+        journal.event(event)
+        if event.what == "start":
+            return
+        with lock:
+            count += 1
+            at = count
+        remark = f" ({event.detail})" if event.detail and event.what == "done" else ""
+        said = {"done": f"done in {event.seconds:.2f} s", "failed": "FAILED", "skipped": "skipped"}[event.what]
+        why = f": {event.detail}" if event.what != "done" else ""
+        run.world.progress(f"plan {run.plan} [{at}/{total}] {event.action.sentence}: {said}{remark}{why}")
+
+    return run_graph(decision.actions, lambda action: perform(run, action), width=_width(run), stop=run.stop, tell=tell)
+
+
+def _width(run: Run) -> int:
+    """As wide as all arrays and hosts together; each bounds its own calls."""
+    topology = run.world.topology
+    options = [p.options for p in topology.arrays.values()] + [p.options for p in topology.hosts.values()]
+    widths = [width if isinstance(width := option.get("width"), int) else 8 for option in options]
+    return max(8, min(128, sum(widths)))
+
+
+def _lead_back(run: Run, decision: Decision, result: GraphResult, journal: Journal) -> None:
+    """A move that did not get to its commit: a planned one goes back to its source, which is well; of others the claim stays for the next run."""
+    failures = _failures(decision, result) or tuple(str(error) for error in result.failed.values())
+    plan = run.plan
+    run.fresh()
+    run.claim = run.view.claim
+    if decision.kind != "planned" or run.claim is None:
+        stands = f"plan {plan} stands at: claimed for {decision.to_site}, not committed; run again to finish it, or call it off with dr abort {plan}"
+        if run.claim is None:
+            give_back(run, str(decision.to_site))
+            stands = f"plan {plan} is where it was; nothing was claimed"
+        _close(run, journal, str(decision.to_site))
+        raise MoveFailed((*failures, stands))
+    run.world.progress(
+        f"plan {plan}: the move to {decision.to_site} cannot be finished; leading back to {decision.from_site}"
+    )
+    claim = run.claim
+    back = decide(run.view, Want(goal="abort", by=run.want.by))
+    run.decision = back
+    undone = _execute(run, back, journal)
+    # The same declaration may try again: this was no operator's wish.
+    if run.want.stack is not None:
+        record = Declared(plan, claim.from_site, keys.stamp(keys.now()))
+        run.write_all(keys.declared_key(run.topology, run.want.stack, plan), dump(record), must=())
+    _close(run, journal, claim.from_site)
+    if undone.failed or undone.fatal:
+        more = tuple(str(error) for error in undone.failed.values())
+        stands = f"and leading back to {claim.from_site} did not end either: run again, or dr abort {plan}"
+        raise MoveFailed((*failures, *more, stands))
+    raise MoveFailed((*failures, f"the move was called off: plan {plan} is active at {claim.from_site} as before"))
+
+
+def _fatal(run: Run, error: DrError) -> DrError:
+    """A run that ended early says what stands."""
+    if isinstance(error, Stopped):
+        made = run.claim
+        if made is not None:
+            stands = (
+                f"a move to {made.site} is claimed and not committed: run again to finish it, or dr abort {run.plan}"
+            )
+        elif run.committed is not None:
+            stands = f"plan {run.plan} is active at {run.committed.site} (epoch {run.committed.number}); run again to start the rest"
+        else:
+            stands = "run again to go on"
+        return Stopped(f"plan {run.plan}: stopped at a safe action ({error}); {stands}")
+    return error
+
+
+def _bookkeeping(run: Run) -> None:
+    """What every run leaves on the arrays: the topology, and what the stack declares."""
+    site = run.want.site
+    if run.want.stack is not None and site is not None and site == run.view.active:
+        last = run.view.declared.get(run.want.stack)
+        if last is None or last.site != site:
+            declare(run, site)
+    if run.view.epoch is not None:
+        store_topology(run.world.topology, run.world.fleet, run.view.seen, run.guard)
+
+
+def _close(run: Run, journal: Journal, site: str) -> None:
+    """The journal goes to the recovery array; capacity that is kept no longer is given back."""
+    journal.write({"event": "end", "remarks": run.remarks})
+    if run.claim is None:
+        give_back(run, site)
+    key = f"{run.topology}/blob/journal/{run.plan}/{run.lease.record.n % 20}"
+    for name in run.view.site_arrays(site):
+        try:
+            run.world.fleet.array(name).put_record(key, journal.text())
+        except (Unreachable, NotReady):
+            continue
+
+
+def _failures(decision: Decision, result: GraphResult) -> tuple[str, ...]:
+    """A sentence for each thing that was asked for and is not so; a VM is named once, by its first cause."""
+    said: list[str] = []
+    for action in decision.actions:
+        counts = action.needed or action.group in _VM_GROUPS
+        if action.id in result.failed and counts:
+            said.append(f"{action.sentence}: {result.failed[action.id]}")
+        elif action.id in result.skipped and action.verb == "start":
+            cause = result.skipped[action.id]
+            if not cause.startswith("map the LUNs of VM " + action.of["vm"] + " "):
+                said.append(f"VM {action.of['vm']} was not started: it waits ({cause})")
+    return tuple(said)
+
+
+def _warnings(decision: Decision, result: GraphResult) -> tuple[str, ...]:
+    soft = [a for a in decision.actions if a.id in result.failed and not a.needed and a.group not in _VM_GROUPS]
+    return (*decision.warnings, *(f"{action.sentence}: {result.failed[action.id]}" for action in soft))
+
+
+def _outcome(
+    world: World,
+    plan: str,
+    decision: Decision,
+    started: float,
+    *,
+    failures: Sequence[str] = (),
+    warnings: Sequence[str] | None = None,
+    run: Run | None = None,
+    journal: Journal | None = None,
+) -> Outcome:
+    epoch = run.committed if run is not None else None
+    return Outcome(
+        decision,
+        status_document(world)["plans"][plan],
+        Loss(epoch.loss_seconds, epoch.loss_statement) if epoch is not None and epoch.point else decision.loss,
+        epoch.point if epoch is not None else decision.point,
+        time.monotonic() - started,
+        tuple(failures),
+        tuple(decision.warnings if warnings is None else warnings),
+        tuple(run.remarks) if run else (),
+        tuple(run.safety) if run else (),
+        tuple(line for line in journal.lines if line["event"] in ("done", "failed", "skipped")) if journal else (),
+        str(journal.path) if journal and journal.path else None,
+    )
+
+
+# -- more than one plan, and less than a move -----------------------------------------------------
+
+
+def move_all(
+    world: World, plans: Sequence[str], want: Want, one: Callable[[World, str, Want], Outcome] = run_plan
+) -> dict[str, Outcome | DrError]:
+    """Move several plans at once; each has its own lease, and hosts keep capacity for each atomically."""
+    world.look()
+    results: dict[str, Outcome | DrError] = {}
+
+    def attempt(plan: str) -> Outcome | DrError:
+        try:
+            return one(world, plan, want)
+        except DrError as error:
+            return error
+
+    with ThreadPoolExecutor(max_workers=max(1, len(plans)), thread_name_prefix="plan") as pool:
+        for plan, result in zip(plans, pool.map(attempt, plans), strict=True):
+            results[plan] = result
+    return results
+
+
+def repair_plan(world: World, plan: str, by: str | None = None) -> Outcome:
+    """What the steady state needs, and nothing else; a move under way is finished by no one but its own command."""
+    return run_plan(world, plan, Want(by=by or world.by))
+
+
+def start_plan(world: World, plan: str, word: str | None, by: str | None = None) -> Outcome:
+    """Start a plan's VMs where it is active, without a move; where the other side cannot be asked, only by the operator's word."""
+    view = world.view(plan)
+    epoch = view.epoch
+    if epoch is None:
+        raise Refused(
+            (f"plan {plan}: no epoch is known to the arrays that answer; make the plan first (pulumi up, or dr apply)",)
+        )
+    given = parse_word(plan, word)
+    silent = [r for s in view.spec.sites if s != epoch.site for r in view.silent_arrays(s).values()]
+    if silent and not (given and given.epoch == epoch.number):
+        raise Refused(
+            (
+                f"plan {plan}: another side might have taken over and cannot be asked ({'; '.join(silent)}); {ask_for_word(plan, epoch.number)}",
+            )
+        )
+    return run_plan(world, plan, Want(word=word, by=by or world.by))
