@@ -52,11 +52,10 @@ def release(db: sqlite3.Connection, branch: int, gen: int) -> None:
             )
         if kept:
             return
-        parent, parent_gen = db.execute("SELECT parent, parent_gen FROM branch WHERE id = ?", (branch,)).fetchone()
-        db.execute("DELETE FROM branch WHERE id = ?", (branch,))
-        if parent is None:
+        row = db.execute("DELETE FROM branch WHERE id = ? RETURNING parent, parent_gen", (branch,)).fetchall()
+        if not row or row[0][0] is None:  # gone with an earlier reference of the same change, or a root
             return
-        branch, gen = parent, parent_gen
+        branch, gen = row[0]
 
 
 def drop_keys(db: sqlite3.Connection, keys: Iterable[int]) -> None:

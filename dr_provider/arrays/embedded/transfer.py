@@ -304,6 +304,9 @@ class TransferCalls(Core):
         )
         luns = [LunRow(*row) for row in rows]
         before = [lun.key for lun in luns_of(db, volume).values()]
+        if stream.base is not None:
+            levels = chain(db, volume.head)
+            data -= sum(len(blocks_with_data(db, levels, key)) for key in set(before) - {lun.key for lun in luns})
         records = json.dumps(dict(stream.snapshot.records), sort_keys=True)
         replaced = snapshots_of(db, volume) if stream.base is None else []
         shared = find_snapshot(db, volume, stream.snapshot.name)
