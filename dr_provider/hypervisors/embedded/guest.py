@@ -74,7 +74,7 @@ def _guest(row: sqlite3.Row, where: str) -> Guest:
         row["state"],
         row["starts"],
         row["session"],
-        ledger.Ledger(row["durable"], row["chain"], tuple(json.loads(row["ends"]))),
+        ledger.Ledger(row["durable"], row["chain"], tuple(json.loads(row["ends"])), tuple(json.loads(row["headers"]))),
         row["taken"],
         row["refusal"],
         row["thaw_boot"],
@@ -85,8 +85,8 @@ def _guest(row: sqlite3.Row, where: str) -> Guest:
 def save_written(db: sqlite3.Connection, guest: Guest, written: ledger.Ledger) -> None:
     """Note what is on the disks now. Raises GuestGone when this start of the guest is over."""
     changed = db.execute(
-        "UPDATE vm SET durable = ?, chain = ?, ends = ? WHERE name = ? AND state = 'running' AND starts = ?",
-        (written.last, written.chain, json.dumps(written.ends), guest.name, guest.starts),
+        "UPDATE vm SET durable = ?, chain = ?, ends = ?, headers = ? WHERE name = ? AND state = 'running' AND starts = ?",
+        (written.last, written.chain, json.dumps(written.ends), json.dumps(written.headers), guest.name, guest.starts),
     ).rowcount
     if not changed:
         raise GuestGone(

@@ -126,7 +126,7 @@ class EmbeddedHost(Hypervisor):
                     found = ledger.read(regions(disks), there.definition.vm)
                 except CorruptRecord as error:
                     # The array cannot give a block: the machine starts, the application does not.
-                    found = ledger.Ledger(0, 0, (), guest.why(error))
+                    found = ledger.Ledger(0, 0, (), (), guest.why(error))
             with self._store.writing() as db:
                 # The host may have lost power meanwhile, or another process redefined the VM or taken the room.
                 if any(fault.kind == "silent" for fault in faults.read(db)):
@@ -138,9 +138,18 @@ class EmbeddedHost(Hypervisor):
                 self._check_room(db, there.definition)
                 db.execute("DELETE FROM reservation WHERE vm = ?", (name,))
                 db.execute(
-                    "UPDATE vm SET state = 'running', starts = starts + 1, session = ?, durable = ?, chain = ?, ends = ?, taken = ?, "
+                    "UPDATE vm SET state = 'running', starts = starts + 1, session = ?, durable = ?, chain = ?, ends = ?, headers = ?, taken = ?, "
                     "refusal = ?, thaw_boot = NULL, thaw_at = NULL WHERE name = ?",
-                    (self._session(), found.last, found.chain, json.dumps(found.ends), found.last, found.problem, name),
+                    (
+                        self._session(),
+                        found.last,
+                        found.chain,
+                        json.dumps(found.ends),
+                        json.dumps(found.headers),
+                        found.last,
+                        found.problem,
+                        name,
+                    ),
                 )
 
     def stop(self, name: str, *, graceful: float = 60.0) -> StopReport:

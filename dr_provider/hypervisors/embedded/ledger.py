@@ -8,8 +8,9 @@ Invariant, after every single write of a 4 KiB block, in this order:
 
 * entries go to the first disk, in ascending order; then its header (the count so far); then the same to the next disk.
 * The header never counts an entry that is not there; entries beyond it belong to one batch, which starts at its count.
-* A disk is never ahead of the one before it by more than a batch that starts within what both hold.
-* What a crash left beyond the last common entry is cut (header, then blocks from the far end) before anything new is written.
+* A disk is never ahead of the one before it, and behind it by one batch at most, which starts within what both hold.
+* What a crash left beyond the last common entry is cut on the last disk first (header, then blocks from the far end), before
+  anything new is written; a header that lags is brought up then, too.
 
 A region starts with a header block; 64 entries a block follow. All zero: an empty ledger. Reading needs no header: the entries
 end at the first empty slot, and the header then says whether some went missing at the end.
@@ -104,11 +105,16 @@ class Scan:
 
 @dataclass(frozen=True)
 class Ledger:
-    """What all disks together say. `last`: the last entry that every disk holds; `ends`: how far each goes; `chain`: checksum at `last`."""
+    """What all disks together say.
+
+    `last`: the last entry that every disk holds; `chain`: its checksum; `ends` and `headers`: how far each disk goes, and what its
+    header counts (both differ from `last` only after a crash).
+    """
 
     last: int
     chain: int
     ends: tuple[int, ...]
+    headers: tuple[int, ...]
     problem: str = ""
 
     @property
@@ -131,7 +137,8 @@ def read(regions: Sequence[Region], vm: str) -> Ledger:
         zip(regions, scans, strict=True), list(zip(regions, scans, strict=True))[1:], strict=False
     ):
         problem = problem or _compare(first.disk.name, before, second.disk.name, after)
-    return Ledger(last, scans[0].crc(last) if scans else 0, ends, problem)
+    headers = tuple(scan.header for scan in scans)
+    return Ledger(last, scans[0].crc(last) if scans else 0, ends, headers, problem)
 
 
 def _compare(first: str, before: Scan, second: str, after: Scan) -> str:
@@ -254,21 +261,35 @@ def append(regions: Sequence[Region], vm: str, ledger: Ledger, upto: int, sessio
             f"VM {vm}: its ledger has room for {room} entries on its disks and {upto} were wanted; nothing was written"
         )
     batch = _entries(vm, ledger.last + 1, upto, session, ledger.chain)
-    for region, end in zip(regions, ledger.ends, strict=True):
-        _append_to(region, vm, ledger, end, batch, upto, session)
-    return Ledger(upto, batch.chain, (upto,) * len(regions))
+    # Backwards, so that no disk ever falls behind the one that is written after it.
+    for region, end, header in reversed(list(zip(regions, ledger.ends, ledger.headers, strict=True))):
+        _settle(region, vm, ledger, end, header, session)
+    for region in regions:
+        _append_to(region, vm, ledger.last, batch, upto)
+    return Ledger(upto, batch.chain, (upto,) * len(regions), (upto,) * len(regions))
 
 
-def _append_to(region: Region, vm: str, ledger: Ledger, end: int, batch: _Batch, upto: int, session: int) -> None:
+def _settle(region: Region, vm: str, ledger: Ledger, end: int, header: int, session: int) -> None:
+    """Bring a disk to exactly `ledger.last`, after a crash that left it beyond that, or its header behind."""
     slot = ledger.last
+    if end <= slot and header >= slot:
+        return
     offset, within = region.offset(slot), slot % _PER_BLOCK * ENTRY
     block = region.disk.read(offset, BLOCK)
     there = block[within : within + ENTRY]
-    if end > slot and there != _EMPTY and _BODY.unpack_from(there)[3] != session:
-        # The header goes first, so that it never counts what is being cut; then the far blocks, so that no gap appears.
+    # Entries of this session are from its own earlier try, which had settled all disks before.
+    stale = end > slot and there != _EMPTY and _BODY.unpack_from(there)[3] != session
+    if stale or header < slot:
+        # First of all, so that it never counts what is being cut, and that what follows is one batch beyond it.
         region.disk.write(region.start, _header(vm, slot, ledger.chain))
-        for stale in range(region.offset(end - 1), offset, -BLOCK):
-            region.disk.write(stale, bytes(BLOCK))
-    data = block[:within] + batch.data
+    if stale:
+        for far in range(region.offset(end - 1), offset, -BLOCK):
+            region.disk.write(far, bytes(BLOCK))
+        region.disk.write(offset, block[:within].ljust(BLOCK, b"\0"))
+
+
+def _append_to(region: Region, vm: str, slot: int, batch: _Batch, upto: int) -> None:
+    offset, within = region.offset(slot), slot % _PER_BLOCK * ENTRY
+    data = (region.disk.read(offset, BLOCK)[:within] if within else b"") + batch.data
     region.disk.write(offset, data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0"))
     region.disk.write(region.start, _header(vm, upto, batch.chain))

@@ -27,7 +27,7 @@ _SCHEMA = (
     """
 CREATE TABLE host (initiator TEXT NOT NULL);
 -- One row a VM. The guest's memory is `taken`: the last entry that its application has accepted; `durable` is the last on its disks.
--- What is between the two is lost when the VM ends. `chain`, `ends` and `session`: see ledger.py. `refusal`: why the application is not up.
+-- What is between the two is lost when the VM ends. `chain`, `ends`, `headers` and `session`: see ledger.py. `refusal`: why the application is not up.
 CREATE TABLE vm (
     name TEXT PRIMARY KEY,
     definition TEXT NOT NULL,
@@ -39,6 +39,7 @@ CREATE TABLE vm (
     durable INTEGER NOT NULL DEFAULT 0,
     chain INTEGER NOT NULL DEFAULT 0,
     ends TEXT NOT NULL DEFAULT '[]',
+    headers TEXT NOT NULL DEFAULT '[]',
     taken INTEGER NOT NULL DEFAULT 0,
     refusal TEXT NOT NULL DEFAULT '',
     thaw_boot TEXT,
