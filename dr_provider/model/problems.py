@@ -115,8 +115,8 @@ def listed(names: Iterable[str], last: str = "and") -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """` Did you mean db?`-like ending for a sentence about an unknown name, or what is known where nothing is near."""
-    names = sorted(known)
+    """The end of a sentence about an unknown name: `; did you mean db?`, or what is known where nothing is near."""
+    names = sorted(n for n in known if _PLAIN_KEY.fullmatch(n))  # a malformed name is no advice
     lower = {n.lower(): n for n in reversed(names)}
     near = difflib.get_close_matches(name[:80].lower(), list(lower), n=1, cutoff=0.6)
     if near:

@@ -409,6 +409,16 @@ def test_across(case: Case) -> None:
     assert [message for p, message in found if p == path and all(part in message for part in parts)], found
 
 
+def test_malformed_names_are_no_advice() -> None:
+    def change(doc: Doc) -> None:
+        doc["networks"] = {"pro\ud800": {"east": "br"}}
+
+    found = problems(topology_document(change=change))
+    assert ("vms.db.nics[0].network", "there is no network prod; there is none") in found
+    for path, message in found:
+        (path + message).encode()
+
+
 def test_same_mac() -> None:
     def change(doc: Doc) -> None:
         doc["vms"]["db"]["nics"][0]["mac"] = "02:00:00:00:00:0A"
