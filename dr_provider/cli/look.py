@@ -1,0 +1,83 @@
+"""`dr validate`, `dr status`, `dr points`: what only looks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dr_provider.cli.common import Session, command
+from dr_provider.cli.names import PlanArgument, plan_named
+from dr_provider.cli.paper import Paper
+from dr_provider.model.errors import BadInput
+
+__all__ = ["add"]
+
+_PANEL = "Look"
+
+
+def validate(
+    session: Session,
+    file: Annotated[str | None, typer.Argument(metavar="FILE", help="A topology file (else the one in use).")] = None,
+) -> None:
+    """Check a topology: every error with its path and what would be right.
+
+    \b
+    dr validate stacks/topology/shop.yaml
+    dr validate --json            the selected stack's
+    """
+    from dr_provider.cli import sources
+
+    if file is None or session.options.source is not None:
+        if file is not None:
+            raise BadInput("dr validate: say FILE or --from, not both; nothing was done")
+        topology, source = session.topology(), session.options.source or str(sources.file_of(session.options.topology))
+    else:
+        topology, source = sources.load_file(Path(file)), file
+    counts = {
+        kind: len(getattr(topology, kind))
+        for kind in ("sites", "arrays", "hosts", "networks", "volumes", "vms", "plans")
+    }
+    document: dict[str, Any] = {"valid": True, "topology": topology.name, "source": source, "counts": counts}
+
+    def show(paper: Paper) -> None:
+        said = ", ".join(f"{n} {kind if n != 1 else kind[:-1]}" for kind, n in counts.items()).replace("vms", "VMs")
+        paper.line(f"{source}: topology {topology.name} is good: {said}.", "green")
+
+    session.emit(document, show)
+
+
+def status(session: Session) -> None:
+    """Where every plan is, whether it is protected, and what is wrong.
+
+    \b
+    dr status
+    dr status --json | jq .plans.shop.activeSite
+    dr status --from embedded:.dr/west-a.db
+    """
+    world = session.world()
+    from dr_provider.cli import show_status
+    from dr_provider.reconcile.status import status_document
+
+    document = status_document(world)
+    session.emit(document, lambda paper: show_status.status(paper, document))
+
+
+def points(session: Session, plan: PlanArgument = None) -> None:
+    """List a plan's recovery points by site: level, age, holds.
+
+    \b
+    dr points shop
+    """
+    spec = plan_named(session, plan, "points")
+    from dr_provider.cli import show_status
+    from dr_provider.reconcile.status import point_listing
+
+    document = point_listing(session.world(), spec.name)
+    session.emit(document, lambda paper: show_status.points(paper, document))
+
+
+def add(app: typer.Typer) -> None:
+    for function in (validate, status, points):
+        command(app, panel=_PANEL)(function)

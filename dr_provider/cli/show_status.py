@@ -1,0 +1,132 @@
+"""`dr status` and `dr points` for people: one screen, what is wrong first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dr_provider.cli.paper import Paper, ago, span
+
+__all__ = ["points", "show_vms", "status"]
+
+_VMS_IN_FULL = 12
+_MIRRORS_IN_FULL = 8
+
+
+def status(paper: Paper, document: Mapping[str, Any]) -> None:
+    """The status document of SPEC.md."""
+    plans = document["plans"]
+    if not plans:
+        paper.line("The topology has no plan.")
+    for number, (name, plan) in enumerate(plans.items()):
+        if number:
+            paper.line()
+        _plan(paper, name, plan, alone=len(plans) == 1)
+    for key in ("silent", "warnings"):
+        if document.get(key):
+            paper.line()
+            paper.line({"silent": "Silent:", "warnings": "Warnings:"}[key], "yellow")
+            paper.bullets(_sentences(document[key]))
+
+
+def _sentences(value: object) -> list[str]:
+    if isinstance(value, Mapping):
+        return [f"{name}: {reason}" for name, reason in value.items()]
+    return [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
+
+
+def _plan(paper: Paper, name: str, plan: Mapping[str, Any], *, alone: bool) -> None:
+    well = plan["phase"] == "steady" and plan["protected"] and not plan["degraded"]
+    site = plan["activeSite"]
+    where = f"active at {site} since epoch {plan['epoch']}" if site else "not made yet (dr apply makes it)"
+    protected = "protected" if plan["protected"] else "NOT PROTECTED"
+    paper.line(f"{name}: {where}, {plan['phase']}, {protected}", "bold green" if well else "bold yellow")
+    point = plan["recoveryPoint"]
+    paper.pairs([("recovery point", f"{point['id']}, {ago(point['time'])}" if point else "none")])
+    paper.bullets(plan["degraded"], "yellow", indent=2)
+    paper.bullets(plan.get("warnings", []), "yellow", indent=2)
+    show_vms(paper, plan["vms"], most=_VMS_IN_FULL if alone else _VMS_IN_FULL // 2)
+    _mirrors(paper, plan["mirrors"])
+
+
+def show_vms(paper: Paper, vms: Mapping[str, Mapping[str, Any]], *, most: int = _VMS_IN_FULL) -> None:
+    """Each VM and where it is; of many, only those that do not run, and a count of the rest by host."""
+    listed = vms
+    if len(vms) > most:
+        running = Counter(f"{vm['host']} ({vm['site']})" for vm in vms.values() if vm["state"] == "running")
+        if running:
+            total = sum(running.values())
+            by_host = ", ".join(f"{count} on {host}" for host, count in sorted(running.items()))
+            paper.line(f"{total} of {len(vms)} VMs run: {by_host}", indent=2)
+        listed = {name: vm for name, vm in vms.items() if vm["state"] != "running"}
+        if len(listed) > most:
+            states = Counter(str(vm["state"]) for vm in listed.values())
+            said = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+            paper.line(f"the others: {said} (--json lists them all)", "yellow", indent=2)
+            listed = {}
+    if listed:
+        paper.table(
+            ("VM", "site", "host", "state"),
+            [(name, vm["site"] or "-", vm["host"] or "-", vm["state"]) for name, vm in listed.items()],
+        )
+
+
+def _mirrors(paper: Paper, mirrors: Sequence[Mapping[str, Any]]) -> None:
+    if not mirrors:
+        return
+    listed = mirrors
+    if len(mirrors) > _MIRRORS_IN_FULL:
+        good = [mirror for mirror in mirrors if mirror["state"] == "synced"]
+        if good:
+            lags = [mirror["lagSeconds"] for mirror in good if mirror["lagSeconds"] is not None]
+            worst = f", the oldest {span(max(lags))} behind" if lags else ""
+            paper.line(f"{len(good)} of {len(mirrors)} mirrors synced{worst}", indent=2)
+        listed = [mirror for mirror in mirrors if mirror["state"] != "synced"][:_MIRRORS_IN_FULL]
+    if listed:
+        paper.table(
+            ("mirror", "from", "to", "state", "lag"),
+            [
+                (
+                    m["volume"],
+                    m["from"] or "-",
+                    m["to"] or "-",
+                    m["state"],
+                    "-" if m["lagSeconds"] is None else span(m["lagSeconds"]),
+                )
+                for m in listed
+            ],
+        )
+
+
+def points(paper: Paper, document: Mapping[str, Any]) -> None:
+    """The recovery points of a plan, newest first, a line each with the sites that hold it whole."""
+    rows = document["points"]
+    if not rows:
+        paper.line(f"Plan {document['plan']} has no recovery point yet; dr protect {document['plan']} --now makes one.")
+        return
+    paper.line(f"Recovery points of plan {document['plan']}:", "bold")
+    paper.table(
+        ("point", "age", "level", "whole at", "holds"),
+        [
+            (p["id"], ago(p["time"]).removesuffix(" ago"), str(p.get("level") or "-"), _whole_at(p), _holds(p))
+            for p in rows
+        ],
+    )
+
+
+def _whole_at(point: Mapping[str, Any]) -> str:
+    sites = point.get("sites") or {}
+    if not isinstance(sites, Mapping):
+        return ", ".join(str(site) for site in sites) or "-"
+    return (
+        ", ".join(name for name, at in sites.items() if not isinstance(at, Mapping) or at.get("complete", True)) or "-"
+    )
+
+
+def _holds(point: Mapping[str, Any]) -> str:
+    holds = set(point.get("holds") or ())
+    sites = point.get("sites") or {}
+    for at in sites.values() if isinstance(sites, Mapping) else ():
+        holds |= set(at.get("holds") or ()) if isinstance(at, Mapping) else set()
+    return ", ".join(sorted(holds)) or "-"

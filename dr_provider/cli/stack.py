@@ -1,0 +1,105 @@
+"""The topology of the selected Pulumi stack, found in files alone: `dr` never starts the engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dr_provider.model.errors import BadInput
+
+__all__ = ["selected_topology"]
+
+_HOW = "say --topology FILE, set DR_TOPOLOGY, or select a stack"
+
+
+def selected_topology(start: Path, environment: Mapping[str, str] = os.environ) -> Path:
+    """The topology file that the selected stack names. Raises BadInput saying which link of the chain is missing."""
+    project_file = _project_file(start)
+    if project_file is None:
+        raise BadInput(
+            f"no topology is given, and neither {start} nor a folder above it has a Pulumi.yaml; {_HOW}; nothing was done"
+        )
+    project = _yaml(project_file)
+    name = project.get("name")
+    if not isinstance(name, str):
+        raise BadInput(f"{project_file}: it names no project, so its selected stack cannot be found; {_HOW}")
+    stack = _selected(name, project_file, environment)
+    if stack is None:
+        raise BadInput(
+            f"no topology is given, and no stack of project {name} ({project_file}) is selected; {_HOW} "
+            "(pulumi stack select NAME); nothing was done"
+        )
+    folder = project_file.parent
+    config_file = folder / str(project.get("stackConfigDir") or "") / f"Pulumi.{stack}.yaml"
+    if not config_file.is_file():
+        raise BadInput(
+            f"stack {stack} is selected, but there is no {config_file}; wanted its config with dr:topology; {_HOW}; nothing was done"
+        )
+    config = _yaml(config_file).get("config")
+    value = config.get("dr:topology") if isinstance(config, dict) else None
+    if not isinstance(value, str) or not value:
+        raise BadInput(f"{config_file}: it has no dr:topology; {_HOW}; nothing was done")
+    return folder / str(project.get("main") or "") / value
+
+
+def _project_file(start: Path) -> Path | None:
+    for folder in (start, *start.parents):
+        for name in ("Pulumi.yaml", "Pulumi.yml"):
+            if (folder / name).is_file():
+                return folder / name
+    return None
+
+
+def _selected(project: str, project_file: Path, environment: Mapping[str, str]) -> str | None:
+    """The engine's own order: PULUMI_STACK overrides what `pulumi stack select` wrote."""
+    stack = environment.get("PULUMI_STACK") or _workspace(project, project_file, environment)
+    # Written as organization/project/stack where the backend has organizations.
+    return stack.rpartition("/")[2] if stack else None
+
+
+def _workspace(project: str, project_file: Path, environment: Mapping[str, str]) -> str | None:
+    """What `pulumi stack select` wrote: <home>/workspaces/<project>-<sha1 of Pulumi.yaml's path>-workspace.json
+    (sdk/go/common/workspace/workspace.go)."""
+    home = Path(environment.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    # The engine hashes the path as its shell wrote it, symbolic links included.
+    for path in dict.fromkeys((str(project_file), str(_as_in_shell(project_file, environment)))):
+        digest = hashlib.sha1(path.encode(), usedforsecurity=False).hexdigest()
+        try:
+            settings = json.loads((home / "workspaces" / f"{project}-{digest}-workspace.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        stack = settings.get("stack") if isinstance(settings, dict) else None
+        if isinstance(stack, str) and stack:
+            return stack
+    return None
+
+
+def _as_in_shell(project_file: Path, environment: Mapping[str, str]) -> Path:
+    """The same file by way of $PWD, where that is the current folder under another name."""
+    written = Path(environment.get("PWD") or "/")
+    try:
+        levels = len(Path.cwd().relative_to(project_file.parent).parts)
+        if written.is_absolute() and written.samefile(Path.cwd()) and levels <= len(written.parts) - 1:
+            shell = (written, *written.parents)[levels] / project_file.name
+            return shell if shell.samefile(project_file) else project_file
+    except (OSError, ValueError):
+        pass
+    return project_file
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    from dr_provider.model.document import read
+    from dr_provider.model.problems import Report
+
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: it cannot be read ({type(error).__name__}); {_HOW}; nothing was done") from error
+    data = read(text, str(path), Report()).data
+    if not isinstance(data, dict):
+        raise BadInput(f"{path}: wanted a mapping, found something else; {_HOW}; nothing was done")
+    return data
