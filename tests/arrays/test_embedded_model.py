@@ -188,5 +188,7 @@ class Volumes(RuleBasedStateMachine):
         self.pair.audit()
 
 
-Volumes.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None, derandomize=True, database=None)
+Volumes.TestCase.settings = settings(
+    max_examples=25, stateful_step_count=25, deadline=None, derandomize=True, database=None
+)
 TestVolumes = Volumes.TestCase

@@ -45,6 +45,8 @@ class Store:
         db, file = self._take()
         try:
             with self._translated():
+                # Each time: a newer version of dr may have taken the file over since it was opened.
+                self._check_format(db)
                 yield db
         finally:
             if db.in_transaction:
@@ -108,7 +110,6 @@ class Store:
             cached_statements=256,
         )
         try:
-            self._check_format(db)
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA cache_size = -16000")
         except BaseException:
