@@ -93,6 +93,7 @@ def run_plan(world: World, plan: str, want: Want, *, decided: Callable[[Decision
         return _outcome(world, plan, first, started, failures=first.warnings[:1])
     if not first.actions and not _bookkeeping_due(world, plan, want):
         return _outcome(world, plan, first, started, failures=first.degraded)
+    _make_arrays(world, first)
     with stopping.busy(), hold_lease(world, plan, f"{first.kind} of plan {plan}") as lease:
         decision = decide_plan(world, plan, want)
         if decision.refused:
@@ -100,6 +101,14 @@ def run_plan(world: World, plan: str, want: Want, *, decided: Callable[[Decision
         if decided is not None:
             decided(decision)
         return _carry_out(world, plan, want, decision, lease, started)
+
+
+def _make_arrays(world: World, decision: Decision) -> None:
+    """Arrays that may be made anew are made before the lease, which needs them; making is atomic, and two who race find the same array."""
+    for action in decision.actions:
+        if action.verb == "create-array":
+            world.fleet.forget_silence(f"array {action.of['array']}")
+            world.fleet.array(action.of["array"]).create()
 
 
 def _bookkeeping_due(world: World, plan: str, want: Want) -> bool:

@@ -16,7 +16,6 @@ __all__ = ["create_array", "create_host", "found"]
 def create_array(run: Run, action: Action) -> str:
     """Make the array where nothing is there, and pin it: its own id is tied to its name in this topology."""
     name = action.of["array"]
-    run.world.fleet.forget_silence(f"array {name}")
     array = run.world.fleet.array(name)
     own_id = array.create()
     site = run.world.topology.arrays[name].site
