@@ -118,8 +118,10 @@ def _state(
     assert at_target is not None
     if near is None:
         return "none", f"{source} has no such volume"
+    meet = at_source.peers.get(target) and at_target.peers.get(source)
+    cut = "" if meet else f"{source} and {target} do not reach each other"
     if far is None:
-        return "none", f"{target} has no copy yet"
+        return ("unreachable", cut) if cut else ("none", f"{target} has no copy yet")
     if far.writable:
         return "broken", f"the copy on {target} is writable"
     shared = common_snapshot(near, far)
@@ -127,8 +129,8 @@ def _state(
         return "broken", f"the copy on {target} has no snapshot in common with {source}"
     if shared is not None and (far.snapshots[-1].guid != shared.guid or far.changed):
         return "broken", f"the copy on {target} has data of its own"
-    if not (at_source.peers.get(target) and at_target.peers.get(source)):
-        return "unreachable", f"{source} and {target} do not reach each other"
+    if cut:
+        return "unreachable", cut
     if shared is None:
         return (
             ("syncing", "its first full copy is not complete")
