@@ -169,6 +169,10 @@ def _decide_and_run(session: Session, plan: str, want: Want, *, dry_run: bool, y
 
     world = session.world()
     decision = decide_plan(world, plan, want)
+    if decision.kind == "create":
+        decision = decision.with_refusal(
+            f"plan {plan} is not made yet, so there is nothing to move: dr apply makes it, as pulumi up does"
+        )
     document = decision.document()
     if dry_run or decision.refused or not decision.actions:
         session.emit(document, lambda paper: show_move.decision(paper, document, whole=True))
@@ -241,7 +245,9 @@ def _all(session: Session, to: str | None, force: str | None, *, dry_run: bool, 
     must_be_able_to_ask("failover --all", yes=yes or dry_run)
     _check_word("of every plan", force)
     world = session.world()
-    names = [name for name, spec in topology.plans.items() if to in spec.sites and world.view(name).active != to]
+    names = [
+        name for name, spec in topology.plans.items() if to in spec.sites and _active(world, name) not in (None, to)
+    ]
     left_out = [name for name, spec in topology.plans.items() if to not in spec.sites]
     for name in left_out:
         session.progress(f"plan {name}: {to} is not one of its sites; left where it is")
@@ -266,6 +272,10 @@ def _all(session: Session, to: str | None, force: str | None, *, dry_run: bool, 
     ordered = {name: results[name][0] for name in names}
     _show_results(session, ordered)
     return 1 if any(status for _, status in results.values()) else 0
+
+
+def _active(world: World, plan: str) -> str | None:
+    return world.view(plan).active
 
 
 def _one_of_all(
