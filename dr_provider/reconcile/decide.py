@@ -213,7 +213,7 @@ def _needs_word(view: PlanView, source: Source, claim: Claim | None, final: bool
     if source.unproved and not (claim and set(source.unproved) <= set(claim.proof)):
         names = ", ".join(source.unproved)
         said.append(
-            f"plan {plan}: nothing proves that {names} does not run at {origin} any more ({'; '.join(source.silence)}); silence proves nothing"
+            f"plan {plan}: nothing proves that {names} no longer run at {origin} ({'; '.join(source.silence)}); silence proves nothing"
         )
     fixed = claim is not None and claim.point is not None
     if not final and not fixed and source.cut:

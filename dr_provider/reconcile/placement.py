@@ -78,9 +78,9 @@ def place(
     rest = tuple(vm for vm in vms if vm.name not in fixed)
     homes = {vm.name: at.host for vm in rest if not anew and (at := view.place(vm.name, site)) is not None}
     best: Placement | None = None
-    for spread in (True, False):
+    for spread, by_cpus in ((True, False), (False, False), (False, True)):
         rooms = {name: _room(state, tag, ended) for name, state in answering.items()}
-        attempt = _assign(rest, rooms, homes if spread else {}, spread=spread)
+        attempt = _assign(rest, rooms, homes if spread else {}, spread=spread, by_cpus=by_cpus)
         if best is None or len(attempt.unplaced) < len(best.unplaced):
             best = attempt
         if not attempt.unplaced:
@@ -91,11 +91,14 @@ def place(
     return Placement({**fixed, **best.hosts}, unplaced)
 
 
-def _assign(vms: tuple[VmSpec, ...], rooms: dict[str, _Room], homes: Mapping[str, str], *, spread: bool) -> Placement:
+def _assign(
+    vms: tuple[VmSpec, ...], rooms: dict[str, _Room], homes: Mapping[str, str], *, spread: bool, by_cpus: bool
+) -> Placement:
     hosts: dict[str, str] = {}
     unplaced: dict[str, str] = {}
     # Largest first: what is hard to place is placed while there is room.
-    for vm in sorted(vms, key=lambda v: (-v.memory, -v.cpus, v.name)):
+    sizes = {vm.name: (-vm.cpus, -vm.memory) if by_cpus else (-vm.memory, -vm.cpus) for vm in vms}
+    for vm in sorted(vms, key=lambda v: (sizes[v.name], v.name)):
         fitting = [name for name, room in rooms.items() if room.fits(vm)]
         if not fitting:
             unplaced[vm.name] = ""

@@ -22,6 +22,7 @@ from dr_provider.reconcile.actions.claims import declare, give_back
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decide import decide
 from dr_provider.reconcile.decision import Decision, Loss, Want
+from dr_provider.reconcile.forks import changes_since_fork
 from dr_provider.reconcile.graph import Event, GraphResult, run_graph
 from dr_provider.reconcile.journal import Journal, estimate
 from dr_provider.reconcile.lease import HeldLease, hold_lease
@@ -77,6 +78,8 @@ def decide_plan(world: World, plan: str, want: Want, *, refresh: bool = False) -
             f"plan {plan}: {want.site!r} is not one of its sites ({', '.join(view.spec.sites)}); nothing was done"
         )
     decision = decide(view, want)
+    if view.split is not None:
+        decision = replace(decision, warnings=(*decision.warnings, *changes_since_fork(world, view)))
     return replace(decision, estimate=estimate(world.topology.name, plan, decision.actions))
 
 
@@ -138,6 +141,8 @@ def _carry_out(world: World, plan: str, want: Want, decision: Decision, lease: H
     _bookkeeping(run)
     _close(run, journal, run.epoch().site if run.committed or run.view.epoch else view.spec.home)
     failures = _failures(decision, result)
+    if run.view.split is not None:
+        failures = (*failures, *decide(run.view, want).refused)
     outcome = _outcome(
         world,
         plan,
@@ -170,6 +175,8 @@ def _execute(run: Run, decision: Decision, journal: Journal) -> GraphResult:
         with lock:
             count += 1
             at = count
+        if event.what == "skipped" and (run.committed is None or event.action.verb != "start"):
+            return  # what failed has been said; the journal has the rest
         remark = f" ({event.detail})" if event.detail and event.what == "done" else ""
         said = {"done": f"done in {event.seconds:.2f} s", "failed": "FAILED", "skipped": "skipped"}[event.what]
         why = f": {event.detail}" if event.what != "done" else ""
@@ -188,7 +195,7 @@ def _width(run: Run) -> int:
 
 def _lead_back(run: Run, decision: Decision, result: GraphResult, journal: Journal) -> None:
     """A move that did not get to its commit: a planned one goes back to its source, which is well; of others the claim stays for the next run."""
-    failures = _failures(decision, result) or tuple(str(error) for error in result.failed.values())
+    failures = tuple(f"{a.sentence}: {result.failed[a.id]}" for a in decision.actions if a.id in result.failed)
     plan = run.plan
     run.fresh()
     run.claim = run.view.claim

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dr_provider.model import keys
 from dr_provider.model.errors import ArrayFull, DrError, NothingToSend
 from dr_provider.model.records import Owner
+from dr_provider.model.vm import VmDefinition
 from dr_provider.protection import backup, replication
 from dr_provider.reconcile.context import Run, listed
 from dr_provider.reconcile.decision import Action
@@ -39,13 +40,17 @@ def final(run: Run, action: Action) -> str:
     site = action.of["site"]
     view = run.fresh()
     epoch = run.epoch()
-    off = {
-        place.vm: (place.host, place.state.definition, place.running)
-        for place in sorted(view.places, key=lambda p: p.running)
-        if place.site == site
-    }
+    known: dict[str, tuple[str, VmDefinition, bool | None]] = {}
+    for vm in view.spec.members:
+        # Of a VM whose host is silent the last backup's record is all there is; without it the copy could not be restored from.
+        recorded = run.recorded(vm)
+        if recorded is not None:
+            known[vm] = (run.recorded_host(vm), recorded, None)
+    for place in sorted(view.places, key=lambda p: p.running):
+        if place.site == site:
+            known[place.vm] = (place.host, place.state.definition, place.running)
     # Guests that this run saw shut down have written everything; of the others only the array's order of writes is known.
-    everyone = all(vm in run.graceful or (vm in off and not off[vm][2]) for vm in view.spec.members)
+    everyone = all(vm in run.graceful or (vm in known and known[vm][2] is False) for vm in view.spec.members)
     return backup.take_group(
         run.world.fleet,
         run.world.topology,
@@ -54,7 +59,7 @@ def final(run: Run, action: Action) -> str:
         epoch=epoch,
         sequence=backup.next_sequence(view.points, epoch.number),
         guard=run.guard,
-        view_places=off,
+        view_places=known,
         kind=final_kind(run.open_claim().id),
         consistency="application" if everyone else "crash",
         marks=run.marks,
