@@ -26,6 +26,11 @@ __all__ = ["Store", "store_of"]
 _PATIENCE = 30.0
 
 
+# A forked child must neither use nor close its parent's connections (sqlite.org/howtocorrupt.html, section 2.6); they are kept from
+# the garbage collector, which would close them.
+_inherited: list[sqlite3.Connection] = []
+
+
 class Store:
     """One array's file. Opens nothing until it is used; every use can raise NotReady."""
 
@@ -82,8 +87,12 @@ class Store:
         try:
             with self._lock:
                 if self._file != file:
-                    # The file was replaced under us (or we are a forked child): its connections belong to another's past.
-                    stale, self._idle, self._file = self._idle, [], file
+                    # The file was replaced under us, or we are a forked child.
+                    if self._file is not None and self._file[2] != file[2]:
+                        _inherited.extend(self._idle)
+                    else:
+                        stale = self._idle
+                    self._idle, self._file = [], file
                 elif self._idle:
                     return self._idle.pop(), file
         finally:
