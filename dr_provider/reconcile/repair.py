@@ -347,7 +347,7 @@ def _not_running(view: PlanView, site: str) -> tuple[tuple[VmSpec, ...], list[st
                 f"VM {vm.name}: not seen at {site}, and {', '.join(sorted(silent))} is silent; it may run there"
             )
             continue
-        fresh = epoch is not None and epoch.number == 1 and known is None
+        fresh = known is None and ((epoch is not None and epoch.number == 1) or view.never_made("vm", vm.name))
         if fresh:
             continue  # never made yet: its own resource makes it
         lacking = _lacking(view, vm, site)

@@ -105,7 +105,7 @@ def _not_in_place(view: PlanView) -> tuple[str, ...]:
     active = str(view.active)
     if view.silent_hosts(active):
         return ()
-    return tuple(vm for vm in view.spec.members if view.place(vm, active) is None)
+    return tuple(vm for vm in view.spec.members if view.place(vm, active) is None and not view.never_made("vm", vm))
 
 
 def degraded_of(view: PlanView) -> tuple[str, ...]:
@@ -124,12 +124,14 @@ def degraded_of(view: PlanView) -> tuple[str, ...]:
     for name in view.volume_names:
         volume = view.volume(name, active)
         array = view.copy_array(name, active)
-        if view.array_state(name, active) is not None and volume is None:
+        if view.array_state(name, active) is not None and volume is None and not view.never_made("volume", name):
             said.append(f"volume {name} is not on {array}, where plan {plan} is active")
         elif volume is not None and not volume.writable and view.claim is None:
             said.append(f"volume {name} on {array} is not writable, though plan {plan} is active at {active}")
     for vm in view.spec.members:
-        said += _vm_wrong(view, vm, active)
+        # What was never made is for `up` or `dr apply` to make, not a loss.
+        if view.place(vm, active) is not None or not view.never_made("vm", vm):
+            said += _vm_wrong(view, vm, active)
     return tuple(said)
 
 
@@ -148,10 +150,14 @@ def _vm_wrong(view: PlanView, vm: str, active: str) -> list[str]:
         why = f" ({place.state.detail})" if place.state.detail else ""
         said.append(f"VM {vm} is {place.state.state} on {place.host}{why}")
     elif silent:
-        said.append(f"VM {vm} is not seen at {active}, and {', '.join(silent)} is silent: it may run there")
+        said.append(f"VM {vm} is not seen at {active}, and {_are(silent)} silent: it may run there")
     else:
         said.append(f"VM {vm} is on no host at {active}")
     return said
+
+
+def _are(names: list[str]) -> str:
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'}"
 
 
 def is_protected(view: PlanView, mirrors: tuple[MirrorState, ...]) -> bool:

@@ -149,6 +149,15 @@ class PlanView:
         at_a, at_b = self.seen.array(a), self.seen.array(b)
         return bool(at_a and at_b and at_a.peers.get(b) and at_b.peers.get(a))
 
+    def never_made(self, kind: str, name: str) -> bool:
+        """Whether nobody has made the thing (kind as in `keys.owner_key`) yet: an `up` or `dr apply` does; it is not lost, nor to be repaired."""
+        key = keys.owner_key(self.topology.name, kind, name)
+        return not any(
+            key in state.records
+            for array in self.topology.plan_arrays(self.spec.name)
+            if (state := self.seen.array(array)) is not None
+        )
+
     # -- VMs ------------------------------------------------------------------------------------
 
     @property

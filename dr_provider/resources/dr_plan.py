@@ -202,7 +202,7 @@ def _bring_about(wanted: DrPlanProps, incarnation: str, olds: dict[str, Any]) ->
 def _observed(world: World, plan: str) -> dict[str, Any]:
     from dr_provider.reconcile.status import plan_status
 
-    return dict(plan_status(world, plan))
+    return dict(plan_status(world.view(plan)))
 
 
 def _blind(world: World, plan: str) -> bool:
