@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dr_provider.arrays.base import NO_GUARD, Extent, Stream, check_name
 from dr_provider.arrays.embedded.chain import Point, Target, blocks_with_data, chain, differing, read, write
 from dr_provider.arrays.embedded.core import Core, refuse_overflow
+from dr_provider.arrays.embedded.extents import batches, coalesce, count, runs
 from dr_provider.arrays.embedded.garbage import drop_keys, release
 from dr_provider.arrays.embedded.history import discard_incoming, drop_snapshots, new_branch, replace_luns, rollback
 from dr_provider.arrays.embedded.rows import (
@@ -43,7 +44,6 @@ from dr_provider.model.errors import (
     Conflict,
     CorruptRecord,
     Diverged,
-    DrError,
     NoCommonSnapshot,
     NotFound,
     NothingToSend,
@@ -55,7 +55,6 @@ from dr_provider.model.state import LunState
 __all__ = ["TransferCalls"]
 
 _READ = 256  # blocks of one extent at most, read in one view
-_STEP = 1024  # blocks that one transaction takes in at most
 
 
 class TransferCalls(Core):
@@ -67,7 +66,7 @@ class TransferCalls(Core):
                 return (point.data if point else found.data) * BLOCK
             if point is not None and point.name == base:
                 return 0
-            return _count(self._changes(db, found, base, point)) * BLOCK
+            return count(self._changes(db, found, base, point)) * BLOCK
 
     def _changes(
         self, db: sqlite3.Connection, volume: VolumeRow, base: str | None, snapshot: SnapshotRow | None
@@ -99,7 +98,7 @@ class TransferCalls(Core):
             changes = self._changes(db, found, base, point)
             old = find_snapshot(db, found, base) if base is not None else None
             luns = snapshot_luns(db, point)
-            total = _count(changes) * BLOCK
+            total = count(changes) * BLOCK
             if start % BLOCK or not 0 <= start <= total:
                 raise BadInput(
                     f"volume {volume}: a step of {total} bytes cannot start at byte {start}; start it at 0; nothing was done"
@@ -136,9 +135,9 @@ class TransferCalls(Core):
                 )
             levels = chain(db, snapshot.point)
             extents: list[Extent] = []
-            for first, count in _runs(numbers):
+            for first, count in runs(numbers):
                 blocks = read(db, levels, key, first, count, f"LUN {name} at snapshot {snapshot.name} on {self._where}")
-                extents += _coalesce(name, first, blocks)
+                extents += coalesce(name, first, blocks)
             return extents
 
     # -- the receiving side -------------------------------------------------------------------------
@@ -162,7 +161,7 @@ class TransferCalls(Core):
                 return 0
         taken = 0
         began = self._clock()
-        for batch in _batches(stream):
+        for batch in batches(stream):
             reason = stop() if stop is not None else None
             if reason is not None:
                 raise Stopped(f"transfer of {volume} to {self._where} stopped: {reason}; what arrived is kept")
@@ -351,51 +350,3 @@ def _refuse_diverged(volume: VolumeRow, own: Sequence[SnapshotRow], stream: Stre
         raise Diverged(
             f"volume {volume.name} on {where} has snapshots newer than {stream.base.name} (newest {own[-1].name}); keep them as a clone and demote it to {stream.base.name}"
         )
-
-
-def _count(changes: Mapping[str, array[int]]) -> int:
-    return sum(len(numbers) for numbers in changes.values())
-
-
-def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """(first, count) of the runs of neighbours in sorted numbers."""
-    first = count = 0
-    for number in numbers:
-        if count and number == first + count:
-            count += 1
-            continue
-        if count:
-            yield first, count
-        first, count = number, 1
-    if count:
-        yield first, count
-
-
-def _coalesce(lun: str, first: int, blocks: Sequence[bytes | None]) -> Iterator[Extent]:
-    at = 0
-    while at < len(blocks):
-        end = at
-        while end < len(blocks) and (blocks[end] is None) == (blocks[at] is None):
-            end += 1
-        data = None if blocks[at] is None else b"".join(block for block in blocks[at:end] if block is not None)
-        yield Extent(lun, (first + at) * BLOCK, (end - at) * BLOCK, data)
-        at = end
-
-
-def _batches(extents: Stream) -> Iterator[list[Extent]]:
-    """Extents in lists of at most a step's bytes. What came before the source failed is handed on before the failure is."""
-    batch: list[Extent] = []
-    size = 0
-    try:
-        for extent in extents:
-            if batch and size + extent.length > _STEP * BLOCK:
-                yield batch
-                batch, size = [], 0
-            batch.append(extent)
-            size += extent.length
-    except DrError:
-        if batch:
-            yield batch
-        raise
-    if batch:
-        yield batch
