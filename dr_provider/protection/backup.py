@@ -70,7 +70,7 @@ def take_group(
     marks: Mapping[str, int | None] | None = None,
     members: Sequence[str] | None = None,
     progress: Progress = lambda _line: None,
-    now: Callable[[], datetime] = keys.now,
+    now: Callable[[], datetime] | None = None,
     thaw_after: float = THAW_AFTER,
 ) -> str:
     """Snapshot the plan's volumes at a site at one point, sealed; the point's id.
@@ -78,6 +78,7 @@ def take_group(
     `marks`: last application entries of VMs that are off, where their stop said them. `members`: the volumes, if not all of the plan's
     are there yet. Raises what the arrays raise; then nothing that was taken counts, and it is removed where that is possible.
     """
+    clock = now or keys.now
     volumes = tuple(members) if members is not None else tuple(v.name for v in topology.plan_volumes(plan))
     arrays = _by_array(topology, volumes, site)
     group = keys.new_id()
@@ -91,7 +92,7 @@ def take_group(
         sequence=sequence,
         site=site,
         members=volumes,
-        time=keys.stamp(now()),
+        time=keys.stamp(clock()),
         kind=kind,
         definitions={vm: dump(definition) for vm, (_, definition, _) in view_places.items()},
         hosts={vm: host for vm, (host, _, _) in view_places.items()},
@@ -107,7 +108,7 @@ def take_group(
             guests.thaw()
         levels = {vm: _level(vm, guests, view_places, marks or {}) for vm in topology.plans[plan].members}
         reached, levels = _overall(levels, arrays=len(arrays))
-        seal = dump(Seal(group, keys.stamp(now()), reached, levels))
+        seal = dump(Seal(group, keys.stamp(clock()), reached, levels))
         _everywhere(arrays, lambda name: fleet.array(name).seal(arrays[name], point, seal, guard))
     except DrError:
         _drop(fleet, arrays, point, guard)

@@ -69,7 +69,7 @@ def _mirror(
     topology: Topology, seen: Observation, volume: str, source: str, target: str, *, limit: float, split: bool
 ) -> MirrorState:
     near, far = _copy(seen, source, volume), _copy(seen, target, volume)
-    common = _common(near, far, target, known=seen.array(target) is not None)
+    common = _common(seen, source, target, near, far)
     lag = _age(common, seen.time) if common else None
     state, reason = _state(seen, source, target, near, far, common, lag, limit)
     if split:
@@ -84,13 +84,18 @@ def _copy(seen: Observation, array: str, volume: str) -> VolumeState | None:
     return found if found is not None and found.kind == "data" else None
 
 
-def _common(near: VolumeState | None, far: VolumeState | None, target: str, *, known: bool) -> SnapshotState | None:
-    if near is None:
-        return None
-    if far is None:
-        return None if known else held_common(near, target)
-    there = {s.guid for s in far.snapshots if s.seal is not None}
-    return next((s for s in reversed(near.snapshots) if s.guid in there and s.seal is not None), None)
+def _common(
+    seen: Observation, source: str, target: str, near: VolumeState | None, far: VolumeState | None
+) -> SnapshotState | None:
+    """The newest sealed snapshot that both have; of a side that is silent, the other's hold tells what it had."""
+    if near is not None and far is not None:
+        there = {s.guid for s in far.snapshots if s.seal is not None}
+        return next((s for s in reversed(near.snapshots) if s.guid in there and s.seal is not None), None)
+    if near is not None and seen.array(target) is None:
+        return held_common(near, target)
+    if far is not None and seen.array(source) is None:
+        return held_common(far, source)
+    return None
 
 
 def _age(snapshot: SnapshotState, now: str) -> float:

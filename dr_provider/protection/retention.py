@@ -23,6 +23,8 @@ from dr_provider.protection.replication import common_snapshot
 
 __all__ = ["Prune", "plan_pruning", "protected_snapshots", "run_pruning", "wanted_points"]
 
+_FIRST = "init-"
+
 Snapshot = tuple[str, str, str]
 """(array, volume, snapshot)."""
 
@@ -117,7 +119,31 @@ def plan_pruning(
             for volume, array in sorted(at.arrays.items()):
                 parts.setdefault(array, []).append(volume)
             found.append(Prune(point.id, site, {array: tuple(names) for array, names in parts.items()}))
+        found += _first_copies(topology, plan, site, seen, untouched)
     return tuple(sorted(found, key=lambda prune: (keys.point_order(prune.point) or (0, 0, ""), prune.site)))
+
+
+def _first_copies(
+    topology: Topology, plan: str, site: str, seen: Observation, untouched: Collection[Snapshot]
+) -> list[Prune]:
+    """Snapshots that a mirror's first transfer was made of: no points, and of no use once its copies share a newer one."""
+    found = []
+    for spec in topology.plan_volumes(plan):
+        array = topology.copy_at(spec.name, site)
+        state = seen.array(array) if array else None
+        volume = state.volumes.get(spec.name) if state else None
+        if array is None or volume is None:
+            continue
+        peers = [
+            s.volumes[spec.name] for a in spec.arrays if a != array and (s := seen.array(a)) and spec.name in s.volumes
+        ]
+        shared = {common.name for peer in peers if (common := common_snapshot(volume, peer)) is not None}
+        names = [s.name for s in volume.snapshots]
+        since = max((names.index(name) for name in shared), default=0)
+        for name in names[:since]:
+            if name.startswith(_FIRST) and (array, spec.name, name) not in untouched:
+                found.append(Prune(name, site, {array: (spec.name,)}))
+    return found
 
 
 # -- the run ------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def refuse(view: PlanView) -> None:
     silent = view.silent_arrays(str(active))
     if silent:
         raise Unreachable(
-            f"plan {plan}: {', '.join(silent)} at {active}, where it is active, is silent ({'; '.join(silent.values())}); nothing was backed up"
+            f"plan {plan}: where it is active, at {active}, {', '.join(silent)} gives no answer ({'; '.join(silent.values())}); nothing was backed up"
         )
 
 
@@ -282,12 +282,12 @@ def _tidy(cycle: Cycle, view: PlanView) -> PlanView:
 
 
 def watch(
-    world: World, plans: Iterable[str], stop: threading.Event, *, clock: Callable[[], datetime] = keys.now
+    world: World, plans: Iterable[str], stop: threading.Event, *, clock: Callable[[], datetime] | None = None
 ) -> None:
     """Protect the plans until `stop` is set or the process is asked to end. Each has a thread of its own: one plan's long transfer or
     failure holds up no other. One line a cycle goes to the world's progress."""
     threads = [
-        threading.Thread(target=_follow, args=(world, plan, stop, clock), name=f"watch-{plan}", daemon=True)
+        threading.Thread(target=_follow, args=(world, plan, stop, clock or keys.now), name=f"watch-{plan}", daemon=True)
         for plan in plans
     ]
     for thread in threads:
