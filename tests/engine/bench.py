@@ -1,0 +1,125 @@
+"""A project folder of its own for the real engine: the program, the launcher and a topology, with a backend beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dr_provider.cli.simulation import Bench
+from dr_provider.model.loader import load
+from dr_provider.model.topology import Topology
+from tests.support.topologies import write_topology
+
+__all__ = ["ROOT", "Project", "Ran"]
+
+ROOT = Path(__file__).resolve().parents[2]
+PULUMI = ROOT / ".venv" / "bin" / "pulumi"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a run of the engine ended, and all that it said."""
+
+    status: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"status {self.status}\n{self.text}"
+
+
+@dataclass
+class Project:
+    """`folder` holds Pulumi.yaml, stacks/ and plugins/ as this checkout has them, and the embedded arrays and hosts."""
+
+    folder: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        stacks = self.folder / "stacks"
+        stacks.mkdir(parents=True)
+        (self.folder / "Pulumi.yaml").write_bytes((ROOT / "Pulumi.yaml").read_bytes())
+        (stacks / "__main__.py").write_bytes((ROOT / "stacks" / "__main__.py").read_bytes())
+        for name in ("plugins", ".venv"):
+            (self.folder / name).symlink_to(ROOT / name)
+        self.topology_file = write_topology(stacks, **self.options)
+        for name in ("backend", "home"):
+            (self.folder / name).mkdir()
+
+    # -- the engine ---------------------------------------------------------------------------------
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PULUMI_")}
+        return {
+            **kept,
+            "PATH": f"{ROOT / '.venv' / 'bin'}{os.pathsep}{kept.get('PATH', '')}",
+            "PULUMI_BACKEND_URL": (self.folder / "backend").as_uri(),
+            "PULUMI_HOME": str(self.folder / "home"),
+            "PULUMI_CONFIG_PASSPHRASE": "passphrase",
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+            "PULUMI_PYTHON_CMD": sys.executable,
+        }
+
+    def command(self, *words: str, stack: str = "prod") -> list[str]:
+        chosen = [] if words[0] in ("stack", "version") else ["--stack", stack]
+        return [str(PULUMI), *words, *chosen, "--non-interactive", "--color", "never"]
+
+    def run(self, *words: str, stack: str = "prod", ok: bool | None = True, timeout: float = 120) -> Ran:
+        """Run the engine; `ok` None: whatever its status."""
+        done = subprocess.run(
+            self.command(*words, stack=stack),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        ran = Ran(done.returncode, done.stdout)
+        assert ok is None or (ran.status == 0) == ok, str(ran)
+        return ran
+
+    def make_stack(self, stack: str = "prod", **config: Any) -> None:
+        self.run("stack", "init", stack)
+        self.configure(stack, topology=str(self.topology_file), **config)
+
+    def configure(self, stack: str = "prod", /, **config: Any) -> None:
+        """Write the stack's config, as an editor would: what is given is all there is, beside what `up` itself put in."""
+        path = self.folder / "stacks" / f"Pulumi.{stack}.yaml"
+        known = path.read_text() if path.exists() else ""
+        kept = [line for line in known.splitlines() if line.startswith("encryptionsalt")]
+        config.setdefault("topology", str(self.topology_file))
+        lines = [f"  dr:{key}: {json.dumps(value)}" for key, value in config.items()]
+        path.write_text("\n".join([*kept, "config:", *lines]) + "\n")
+
+    def up(self, *words: str, stack: str = "prod", ok: bool | None = True) -> Ran:
+        return self.run("up", "--yes", "--skip-preview", *words, stack=stack, ok=ok)
+
+    def preview(self, *words: str, stack: str = "prod", ok: bool | None = True) -> Ran:
+        return self.run("preview", *words, stack=stack, ok=ok)
+
+    def no_changes(self, stack: str = "prod") -> Ran:
+        """A preview that must find nothing to do."""
+        return self.preview("--expect-no-changes", stack=stack)
+
+    def exports(self, stack: str = "prod") -> Any:
+        ran = self.run("stack", "output", "--json", "--stack", stack)
+        return json.loads(ran.text)
+
+    # -- what is there ------------------------------------------------------------------------------
+
+    @property
+    def topology(self) -> Topology:
+        return load(self.topology_file)
+
+    @property
+    def bench(self) -> Bench:
+        return Bench(self.topology)
