@@ -110,8 +110,8 @@ def test_every_path_starts_at_the_newest_common_one_and_only_goes_forward(
     try:
         found = plan_steps(near, far, None, intermediate=intermediate)
     except (Diverged, NoCommonSnapshot, NothingToSend):
-        shared = set(source) & set(target)
-        assert (target and not shared) or (shared and (max(target) not in shared or max(source) in shared))
+        both = set(source) & set(target)
+        assert (target and not both) or (both and (max(target) not in both or max(source) in both))
         return
     shared = sorted(set(source) & set(target))
     assert found.common == (shared[-1] if shared else None)
