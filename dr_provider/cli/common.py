@@ -107,7 +107,10 @@ class Session:
 
     def progress(self, line: str) -> None:
         """One line an action; never on stdout."""
-        print(line, file=sys.stderr, flush=True)
+        if self.err.terminal:
+            self.err.line(line)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
     def topology(self) -> Topology:
         """The topology, once. With --from and --topology the stored one counts, and what differs is listed. Raises BadInput."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -169,8 +170,8 @@ def _decide_and_run(session: Session, plan: str, want: Want, *, dry_run: bool, y
 
     world = session.world()
     decision = decide_plan(world, plan, want)
-    if decision.kind == "create":
-        decision = decision.with_refusal(
+    if decision.kind == "create" and not decision.refused:
+        decision = replace(decision, kind="none").with_refusal(
             f"plan {plan} is not made yet, so there is nothing to move: dr apply makes it, as pulumi up does"
         )
     document = decision.document()

@@ -41,14 +41,17 @@ def protect(
 
 
 def _once(session: Session, names: list[str], *, now: bool) -> int:
-    from dr_provider.reconcile.protect import protect_all, protect_plan
+    from dr_provider.reconcile.protect import protect_all
 
     world = session.world()
     with careful():
-        outcomes = [protect_plan(world, names[0], now=now)] if len(names) == 1 else protect_all(world, names, now=now)
-    documents = {outcome.plan: outcome.document() for outcome in outcomes}
-    session.emit({"plans": documents}, lambda paper: _show(paper, documents))
-    return 0 if all(outcome.well for outcome in outcomes) else 1
+        outcomes = protect_all(world, names, now=now)
+    document: dict[str, Any] = {"plans": {outcome.plan: outcome.document() for outcome in outcomes}}
+    failures = [sentence for outcome in outcomes for sentence in outcome.failures]
+    if failures:
+        document["error"] = "; ".join(failures)
+    session.emit(document, lambda paper: _show(paper, document["plans"]))
+    return 1 if failures else 0
 
 
 def _watch(session: Session, names: list[str]) -> int:
@@ -70,8 +73,31 @@ def _watch(session: Session, names: list[str]) -> int:
 
 def _show(paper: Paper, documents: Mapping[str, Mapping[str, Any]]) -> None:
     for name, document in documents.items():
-        paper.line(f"{name}:", "bold")
-        paper.pairs([(key, str(value)) for key, value in document.items() if isinstance(value, str | int | float)])
+        said = []
+        if document["repaired"]:
+            # Each of them was a line of progress.
+            said.append(f"put right what the last move left ({len(document['repaired'])} steps)")
+        if document["point"]:
+            said.append(f"took recovery point {document['point']} ({document['level']})")
+        if document["sent"]:
+            said.append(_sent(document["sent"]))
+        if document["pruned"]:
+            said.append(f"pruned {len(document['pruned'])}")
+        failed = bool(document["failures"])
+        nothing = "nothing was done" if failed else "nothing was due"
+        paper.line(f"Plan {name}: {', '.join(said) or nothing}.", "bold red" if failed else "")
+        paper.bullets(document["failures"], "red")
+        paper.bullets(document["warnings"], "yellow")
+        if document["nextDue"]:
+            paper.line(f"Next due at {document['nextDue']}.", indent=2)
+
+
+def _sent(transfers: list[Mapping[str, Any]]) -> str:
+    from dr_provider.model.units import format_size
+
+    volumes, targets = len({t["volume"] for t in transfers}), sorted({t["to"] for t in transfers})
+    size = format_size(sum(t["bytes"] for t in transfers))
+    return f"sent {size} of {volumes} volume{'s' if volumes > 1 else ''} to {', '.join(targets)}"
 
 
 def add(app: typer.Typer) -> None:

@@ -53,7 +53,15 @@ def decision(paper: Paper, document: Mapping[str, Any], *, whole: bool) -> None:
             paper.refusal(sentence)
     elif not actions:
         paper.line("Nothing to do.")
-    remarks(paper, document)
+    # A refusal has given its reasons; a warning that repeats one of them only pushes the line to add off the screen.
+    reasons = " ".join(refused)
+    remarks(
+        paper,
+        {
+            **document,
+            "warnings": [w for w in document["warnings"] if w.partition(": ")[2] not in reasons or not refused],
+        },
+    )
 
 
 def _no_point(document: Mapping[str, Any]) -> str:

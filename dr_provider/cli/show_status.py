@@ -12,6 +12,7 @@ __all__ = ["points", "show_vms", "status"]
 
 _VMS_IN_FULL = 12
 _MIRRORS_IN_FULL = 8
+_SENTENCES_IN_FULL = 6
 
 
 def status(paper: Paper, document: Mapping[str, Any]) -> None:
@@ -23,29 +24,37 @@ def status(paper: Paper, document: Mapping[str, Any]) -> None:
         if number:
             paper.line()
         _plan(paper, name, plan, alone=len(plans) == 1)
-    for key in ("silent", "warnings"):
-        if document.get(key):
-            paper.line()
-            paper.line({"silent": "Silent:", "warnings": "Warnings:"}[key], "yellow")
-            paper.bullets(_sentences(document[key]))
+    shown = [plan for plan in plans.values() if plan["activeSite"] is not None]
+    said = [sentence for plan in shown for sentence in (*plan["degraded"], *plan.get("warnings", ()))]
+    # What a plan's warnings have said of a silent party is not said again.
+    silent = [r for r in document.get("silent", {}).values() if not any(r in sentence for sentence in said)]
+    if silent:
+        paper.line()
+        paper.line("Silent:", "yellow")
+        _some(paper, silent)
 
 
-def _sentences(value: object) -> list[str]:
-    if isinstance(value, Mapping):
-        return [f"{name}: {reason}" for name, reason in value.items()]
-    return [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
+def _some(paper: Paper, sentences: Sequence[str]) -> None:
+    """What is wrong, as far as a screen has room for it."""
+    paper.bullets(sentences[:_SENTENCES_IN_FULL], "yellow", indent=2)
+    if len(sentences) > _SENTENCES_IN_FULL:
+        paper.line(f"and {len(sentences) - _SENTENCES_IN_FULL} more (--json lists them all)", indent=4)
 
 
 def _plan(paper: Paper, name: str, plan: Mapping[str, Any], *, alone: bool) -> None:
     well = plan["phase"] == "steady" and plan["protected"] and not plan["degraded"]
     site = plan["activeSite"]
-    where = f"active at {site} since epoch {plan['epoch']}" if site else "not made yet (dr apply makes it)"
+    where = f"active at {site} since epoch {plan['epoch']}" if site else "not known to what answers"
     protected = "protected" if plan["protected"] else "NOT PROTECTED"
     paper.line(f"{name}: {where}, {plan['phase']}, {protected}", "bold green" if well else "bold yellow")
+    if site is None:
+        # Nothing is known of it: its VMs and mirrors would be a page of dashes.
+        paper.bullets(plan["degraded"], "yellow", indent=2)
+        return
     point = plan["recoveryPoint"]
     paper.pairs([("recovery point", f"{point['id']}, {ago(point['time'])}" if point else "none")])
-    paper.bullets(plan["degraded"], "yellow", indent=2)
-    paper.bullets(plan.get("warnings", []), "yellow", indent=2)
+    _some(paper, plan["degraded"])
+    _some(paper, plan.get("warnings", []))
     show_vms(paper, plan["vms"], most=_VMS_IN_FULL if alone else _VMS_IN_FULL // 2)
     _mirrors(paper, plan["mirrors"])
 
@@ -107,26 +116,31 @@ def points(paper: Paper, document: Mapping[str, Any]) -> None:
         return
     paper.line(f"Recovery points of plan {document['plan']}:", "bold")
     paper.table(
-        ("point", "age", "level", "whole at", "holds"),
+        ("point", "age", "level", "holds", "whole at", "kept for"),
         [
-            (p["id"], ago(p["time"]).removesuffix(" ago"), str(p.get("level") or "-"), _whole_at(p), _holds(p))
+            (
+                p["id"],
+                span(float(round(p["ageSeconds"]))),
+                p["level"] or "not sealed",
+                _content(p),
+                _whole_at(p),
+                _kept_for(p),
+            )
             for p in rows
         ],
     )
+    paper.bullets(document["silent"].values(), "yellow")
+
+
+def _content(point: Mapping[str, Any]) -> str:
+    vms, volumes = len(point["vms"]), len(point["volumes"])
+    return f"{vms} VM{'s' if vms != 1 else ''}, {volumes} volume{'s' if volumes != 1 else ''}"
 
 
 def _whole_at(point: Mapping[str, Any]) -> str:
-    sites = point.get("sites") or {}
-    if not isinstance(sites, Mapping):
-        return ", ".join(str(site) for site in sites) or "-"
-    return (
-        ", ".join(name for name, at in sites.items() if not isinstance(at, Mapping) or at.get("complete", True)) or "-"
-    )
+    return ", ".join(site for site, at in point["sites"].items() if at["complete"]) or "nowhere"
 
 
-def _holds(point: Mapping[str, Any]) -> str:
-    holds = set(point.get("holds") or ())
-    sites = point.get("sites") or {}
-    for at in sites.values() if isinstance(sites, Mapping) else ():
-        holds |= set(at.get("holds") or ()) if isinstance(at, Mapping) else set()
-    return ", ".join(sorted(holds)) or "-"
+def _kept_for(point: Mapping[str, Any]) -> str:
+    """Why it is not pruned; a hold's name goes on with what it is for (`common.west-a....`), which only --json shows."""
+    return ", ".join(sorted({hold.partition(".")[0] for at in point["sites"].values() for hold in at["holds"]})) or "-"
