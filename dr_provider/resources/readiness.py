@@ -34,10 +34,11 @@ class ReadinessProvider(ResourceProvider):
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         # While the plan has something to do its outputs are not known yet, and neither is what will become of this.
-        if any(isinstance(news.get(name), str) for name in ("failures", "protected")):
+        if not isinstance(news.get("failures") or [], list) or not isinstance(news.get("phase") or "", str):
             return DiffResult(changes=True)
-        before, after = bag.read(_Props, {**olds, "plan": news["plan"]}), bag.read(_Props, news)
-        return DiffResult(changes=bool(_faults(after)) or before != after)
+        # What else the plan says (that it is protected, say) is no difference here: it is the plan's.
+        faults = _faults(bag.read(_Props, news))
+        return DiffResult(changes=bool(faults) or olds.get("ready") is not True)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         found = bag.read(_Props, props)

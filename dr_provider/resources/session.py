@@ -33,7 +33,9 @@ _placed: dict[int, Placed] = {}
 
 def say(line: str) -> None:
     """A line for people: what the provider process writes to stderr, the engine shows under the stack."""
-    print(line, file=sys.stderr, flush=True)
+    # In one piece: other threads have lines of their own.
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def topology_of(document: str) -> Topology:
