@@ -13,7 +13,7 @@ from dr_provider.model.records import Claim
 from dr_provider.model.state import Silent
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Action, Decision, Loss, Want
-from dr_provider.reconcile.repair import fence_mapped, restore_copies, start_vms
+from dr_provider.reconcile.repair import decide_repair, fence_mapped, restore_copies, start_vms
 from dr_provider.reconcile.source import look_at_source
 from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.view import PlanView
@@ -104,6 +104,8 @@ def decide_resolve(view: PlanView, want: Want) -> Decision:
         )
     other = next(site for site in view.spec.sites if site != keep)
     decision = Decision(plan, "resolve", other, keep, keep, loss=_kept(other, keep))
+    if epoch is not None and view.split is None and claim is None and (epoch.kind, epoch.site) == ("resolve", keep):
+        return decide_repair(view, want)  # resolved already: what is left of it
     if epoch is None or (view.split is None and (claim is None or claim.kind != "resolve")):
         return decision.with_refusal(f"plan {plan} is not split; there is nothing to resolve")
     if claim is not None and (claim.kind != "resolve" or claim.site != keep):

@@ -46,7 +46,8 @@ def standing(view: PlanView, volume: str, active: str, other: str) -> CopyStandi
     source, target = view.volume(volume, active), view.volume(volume, other)
     if view.array_state(volume, other) is None or view.array_state(volume, active) is None:
         return CopyStanding(volume, array, "unknown")
-    if target is None:
+    if target is None or (not target.snapshots and not target.writable):
+        # A volume that a first full copy is still coming into is none yet.
         return CopyStanding(volume, array, "absent")
     mapped = tuple(sorted(lun.name for lun in target.luns.values() if lun.mapped_to is not None))
     if source is None:
@@ -56,7 +57,7 @@ def standing(view: PlanView, volume: str, active: str, other: str) -> CopyStandi
     newer = tuple(names[names.index(common.name) + 1 :]) if common else tuple(names)
     how: Standing
     if common is None:
-        how = "foreign" if target.snapshots or target.used or target.writable else "mirrored"
+        how = "foreign"
     elif newer or target.changed:
         how = "diverged"
     else:

@@ -201,7 +201,8 @@ def restore_copies(
     copies = [standing(view, name, active, other) for name in view.volume_names]
     wrong = [copy for copy in copies if copy.standing not in ("mirrored", "unknown")]
     wrong = [c for c in wrong if not (c.standing == "absent" and not _established(view, c.volume, active))]
-    if not wrong:
+    unsent = _unsent(view, active, other, copies)
+    if not wrong and not unsent:
         return []
     if any(view.volume(copy.volume, active) is None for copy in copies):
         return []
@@ -278,6 +279,15 @@ def restore_copies(
             target=target,
         )
     return []
+
+
+def _unsent(view: PlanView, active: str, other: str, copies: Iterable[CopyStanding]) -> bool:
+    """Whether the way back is a mirror again and no recovery point of this epoch has arrived there yet (a run ended before that)."""
+    epoch = view.epoch
+    if epoch is None or epoch.number == 1 or any(copy.standing != "mirrored" for copy in copies):
+        return False
+    linked = all(view.linked(name, active, other) for name in view.volume_names)
+    return linked and not any(p.epoch == epoch.number and p.complete_at(other) for p in view.points)
 
 
 def _established(view: PlanView, volume: str, active: str) -> bool:
