@@ -6,14 +6,16 @@ import itertools
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
+from dr_provider.model.errors import DrError
 from dr_provider.reconcile import run as runs
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decision import Action
 
-__all__ = ["count_actions", "killed_at"]
+__all__ = ["failing", "killed_at"]
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -23,18 +25,18 @@ def killed_at(work: Callable[[], object], at: int, when: Literal["before", "afte
 
     def child() -> None:
         numbers = itertools.count()
-        perform = runs.perform
+        perform = vars(runs)["perform"]
 
         def counted(run: Run, action: Action) -> str:
             number = next(numbers)
             if number == at and when == "before":
                 os.kill(os.getpid(), signal.SIGKILL)
-            remark = perform(run, action)
+            remark: str = perform(run, action)
             if number == at and when == "after":
                 os.kill(os.getpid(), signal.SIGKILL)
             return remark
 
-        runs.perform = counted  # the child's own copy of the module
+        vars(runs)["perform"] = counted  # the child's own copy of the module
         try:
             work()
         finally:
@@ -49,19 +51,22 @@ def killed_at(work: Callable[[], object], at: int, when: Literal["before", "afte
     return process.exitcode == -signal.SIGKILL
 
 
-def count_actions(work: Callable[[], object]) -> int:
-    """How many actions the work takes, in this process."""
-    taken = 0
-    perform = runs.perform
+@contextmanager
+def failing(action_id: str) -> Iterator[None]:
+    """While this lasts, the action of that id fails the first time that it is performed."""
+    perform = vars(runs)["perform"]
+    left = [action_id]
 
-    def counted(run: Run, action: Action) -> str:
-        nonlocal taken
-        taken += 1
-        return perform(run, action)
+    def faulty(run: Run, action: Action) -> str:
+        if action.id in left:
+            left.remove(action.id)
+            raise DrError(f"{action.id}: a fault of the test")
+        remark: str = perform(run, action)
+        return remark
 
-    runs.perform = counted
+    vars(runs)["perform"] = faulty
     try:
-        work()
+        yield
     finally:
-        runs.perform = perform
-    return taken
+        vars(runs)["perform"] = perform
+    assert not left, f"{action_id} was never performed"
