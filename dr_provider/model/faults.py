@@ -291,14 +291,19 @@ class Gate:
     def call(self, look: Callable[[], Sequence[Fault]]) -> Iterator[None]:
         """Around one driver call; `look` reads the device's faults. Raises Unreachable and DeviceFault."""
         # Silence is waited out before a slot is taken, so that callers wait side by side and not one after the other.
-        self._wait_for_answer(look)
+        faults = self._wait_for_answer(look)
         if self._slot is None:
-            self._serve(look)
+            self._serve(faults)
             yield
             return
-        with self._slot:
-            self._serve(look)
+        waits = not self._slot.acquire(blocking=False)
+        if waits:
+            self._slot.acquire()
+        try:
+            self._serve(self._wait_for_answer(look) if waits else faults)
             yield
+        finally:
+            self._slot.release()
 
     def _wait_for_answer(self, look: Callable[[], Sequence[Fault]]) -> Sequence[Fault]:
         start = self._clock()
@@ -311,8 +316,7 @@ class Gate:
                 raise Unreachable(f"{self.what} gives no answer within {self._timeout:g} s")
             self._sleep(min(_POLL, left))
 
-    def _serve(self, look: Callable[[], Sequence[Fault]]) -> None:
-        faults = self._wait_for_answer(look)
+    def _serve(self, faults: Sequence[Fault]) -> None:
         slow = sum(fault.value for fault in faults if fault.kind == "slow")
         wait = self._latency + slow
         if slow and wait > self._timeout:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 __all__ = [
@@ -170,7 +171,7 @@ class PlanSpec:
     def home(self) -> str:
         return self.sites[0]
 
-    @property
+    @cached_property
     def members(self) -> tuple[str, ...]:
         """Its VMs in tier order."""
         return tuple(vm for tier in self.tiers for vm in tier.members)

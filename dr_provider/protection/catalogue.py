@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from dr_provider.model import keys
 from dr_provider.model.codec import load
@@ -55,21 +56,32 @@ class RecoveryPoint:
         return at is not None and at.complete
 
 
+# The members of a group carry the same texts, on every copy and in every sweep.
+@lru_cache(maxsize=256)
+def _intent(text: str) -> Intent | None:
+    try:
+        return load(Intent, text, "an intent")
+    except CorruptRecord:
+        return None
+
+
+@lru_cache(maxsize=256)
+def _seal(text: str) -> Seal | None:
+    try:
+        return load(Seal, text, "a seal")
+    except CorruptRecord:
+        return None
+
+
 def snapshot_intent(snapshot: SnapshotState) -> Intent | None:
     """The intent that the snapshot captured; None: it has none that can be read."""
     text = snapshot.records.get("intent")
-    try:
-        return load(Intent, text, f"snapshot {snapshot.name}, its intent") if text else None
-    except CorruptRecord:
-        return None
+    return _intent(text) if text else None
 
 
 def snapshot_seal(snapshot: SnapshotState) -> Seal | None:
     """The seal, where there is one that can be read and names the group that the snapshot is of."""
-    try:
-        seal = load(Seal, snapshot.seal, f"snapshot {snapshot.name}, its seal") if snapshot.seal else None
-    except CorruptRecord:
-        return None
+    seal = _seal(snapshot.seal) if snapshot.seal else None
     order = keys.point_order(snapshot.name)
     return seal if seal is not None and order is not None and seal.group == order[2] else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from dr_provider.arrays.base import Array
@@ -13,12 +14,15 @@ from dr_provider.model.errors import CorruptRecord, DrError, NotReady, Unreachab
 from dr_provider.model.records import Claim, Epoch, Guard, Owner
 from dr_provider.model.vm import VmDefinition
 from dr_provider.protection.catalogue import RecoveryPoint
+from dr_provider.reconcile.abreast import abreast
 from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.lease import HeldLease
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
 __all__ = ["Run", "listed", "pairs"]
+
+_ASIDE = 16
 
 
 @dataclass
@@ -39,6 +43,10 @@ class Run:
     safety: list[str] = field(default_factory=list)
     committed: Epoch | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    mapping: dict[tuple[str, str], tuple[Future[None], frozenset[str]]] = field(default_factory=dict)
+    """LUNs on their way to a host, by volume and host (`mapping.py`)."""
+    _unwatched: list[Future[None]] = field(default_factory=list)
+    _pool: ThreadPoolExecutor | None = None
 
     @property
     def plan(self) -> str:
@@ -61,6 +69,30 @@ class Run:
         with self._lock:
             self.view = self.world.view(self.plan, refresh=True)
             return self.view
+
+    # -- beside the actions ---------------------------------------------------------------------
+
+    def aside(self, task: Callable[[], None]) -> Future[None]:
+        """Begin something beside the actions; who needs it waits for it."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(max_workers=_ASIDE, thread_name_prefix="aside")
+            return self._pool.submit(task)
+
+    def meanwhile(self, task: Callable[[], None]) -> None:
+        """Do something that nothing waits for but the end of the run (`settle`)."""
+        self._unwatched.append(self.aside(task))
+
+    def settle(self) -> None:
+        """Wait for what is done meanwhile; what failed of it is a remark, and is left to the next run."""
+        while self._unwatched:
+            try:
+                self._unwatched.pop().result()
+            except DrError as error:
+                self.remark(f"left to the next run: {error}")
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
 
     def remark(self, sentence: str) -> None:
         """A sentence for the report and for people who watch."""
@@ -99,7 +131,8 @@ class Run:
     def write_all(self, key: str, text: str | None, *, must: Iterable[str]) -> None:
         """Put (None: delete) a record on every array of the plan that answers; raises where one of `must` cannot."""
         needed = set(must)
-        for name in sorted(set(self.answering()) | needed):
+
+        def write(name: str) -> None:
             try:
                 if text is None:
                     self.array(name).delete_record(key, self.guard)
@@ -108,6 +141,8 @@ class Run:
             except (Unreachable, NotReady):
                 if name in needed:
                     raise
+
+        abreast(sorted(set(self.answering()) | needed), write)
 
     # -- VMs ----------------------------------------------------------------------------------------
 

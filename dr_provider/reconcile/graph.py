@@ -1,5 +1,8 @@
 """Runs a decision's actions as a graph, as wide as their dependencies allow; arrays and hosts bound their own width.
 
+Of those that could start, the one with the longest chain behind it goes first: a VM of the first tier is started before one of the
+last is attached.
+
 Invariants: an action starts only when all before it have ended; what waits for a failed needed action is skipped, with the reason; a
 request to stop (or a lost lease) starts nothing more, lets what runs end, and says so.
 """
@@ -7,9 +10,10 @@ request to stop (or a lost lease) starts nothing more, lets what runs end, and s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Literal
 
 from dr_provider.model.errors import DrError, LeaseLost, MoveInProgress, Stopped
@@ -47,15 +51,17 @@ def run_graph(
 ) -> GraphResult:
     """Run them all. `perform` does one action and returns a remark (often empty); a DrError from it is that action's failure."""
     result = GraphResult()
+    width = max(1, width)
     by_id = {action.id: action for action in actions}
     waits = {action.id: {i for i in (*action.after, *action.last) if i in by_id} for action in actions}
-    order = {action.id: index for index, action in enumerate(actions)}
+    order = _order(actions, waits)
     dependants: dict[str, list[str]] = {action.id: [] for action in actions}
     for action_id, before in waits.items():
         for other in before:
             dependants[other].append(action_id)
-    ready = sorted((i for i, before in waits.items() if not before), key=order.__getitem__)
+    ready = [i for i, before in waits.items() if not before]
     running: dict[Future[str], tuple[Action, float]] = {}
+    over: SimpleQueue[Future[str]] = SimpleQueue()
 
     def ended(action_id: str, *, blocks: str) -> None:
         """Let dependants go on, or skip them and theirs where `blocks` says why."""
@@ -71,20 +77,25 @@ def run_graph(
                 if not waits[other]:
                     ready.append(other)
 
-    with ThreadPoolExecutor(max_workers=max(1, width), thread_name_prefix="action") as pool:
+    with ThreadPoolExecutor(max_workers=width, thread_name_prefix="action") as pool:
         while ready or running:
             reason = stop() if result.fatal is None else None
             if reason is not None:
                 result.fatal = Stopped(reason)
             if result.fatal is None:
-                for action_id in sorted(ready, key=order.__getitem__):
+                ready.sort(key=order.__getitem__)
+                now, ready[:] = ready[: width - len(running)], ready[width - len(running) :]
+                for action_id in now:
                     action = by_id[action_id]
                     tell(Event("start", action))
-                    running[pool.submit(perform, action)] = (action, clock())
-            ready.clear()
+                    future = pool.submit(perform, action)
+                    running[future] = (action, clock())
+                    future.add_done_callback(over.put)
+            else:
+                ready.clear()
             if not running:
                 break
-            for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
+            for future in _some(over):
                 action, started = running.pop(future)
                 seconds = clock() - started
                 try:
@@ -100,6 +111,29 @@ def run_graph(
                     result.done.append(action.id)
                     ended(action.id, blocks="")
     return result
+
+
+def _some(over: SimpleQueue[Future[str]]) -> list[Future[str]]:
+    """Those that are over, in the order in which they ended; none after half a second, so that a request to stop is heard."""
+    found: list[Future[str]] = []
+    try:
+        found.append(over.get(timeout=0.5))
+        while True:
+            found.append(over.get_nowait())
+    except Empty:
+        return found
+
+
+def _order(actions: Sequence[Action], waits: Mapping[str, set[str]]) -> dict[str, tuple[int, int, int]]:
+    """What goes first: the longest chain behind, then what is furthest on its way, then as decided. Actions stand after what they wait for."""
+    depth: dict[str, int] = {}
+    behind = dict.fromkeys(waits, 0)
+    for action in actions:
+        depth[action.id] = 1 + max((depth.get(i, 0) for i in waits[action.id]), default=0)
+    for action in reversed(actions):
+        for other in waits[action.id]:
+            behind[other] = max(behind[other], behind[action.id] + 1)
+    return {action.id: (-behind[action.id], -depth[action.id], index) for index, action in enumerate(actions)}
 
 
 def critical_path(actions: Sequence[Action], seconds: Callable[[Action], float]) -> float:

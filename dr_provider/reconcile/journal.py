@@ -11,6 +11,7 @@ import statistics
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from dr_provider.model import keys
 from dr_provider.reconcile.decision import Action, Decision
@@ -37,13 +38,14 @@ class Journal:
     def __init__(self, decision: Decision, topology: str, by: str, warn: Callable[[str], None]) -> None:
         self.lines: list[dict[str, object]] = []
         self.path: Path | None = None
+        self._file: TextIO | None = None
         self._lock = threading.Lock()
         started = keys.now()
         folder = journal_folder(topology, decision.plan)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.path = folder / f"{started:%Y%m%dT%H%M%S}-{keys.new_id()}.jsonl"
-            self.path.touch()
+            self._file = self.path.open("a", encoding="utf-8")
         except OSError as error:
             self.path = None
             warn(f"the journal cannot be kept in {folder} ({error.strerror}); the move goes on without a local copy")
@@ -63,9 +65,16 @@ class Journal:
         with self._lock:
             line = {"time": keys.stamp(keys.now()), **line}
             self.lines.append(line)
-            if self.path is not None:
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            if self._file is not None:
+                self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                self._file.flush()
+
+    def close(self) -> None:
+        """No more lines are for the local file."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
     def text(self) -> str:
         with self._lock:

@@ -164,7 +164,7 @@ def hold_lease(
     )
     _take(held, states, plan)
     stop = threading.Event()
-    beat = threading.Thread(target=_beat, args=(held, stop, beat_every), name=f"lease-{plan}", daemon=True)
+    beat = threading.Thread(target=_beat, args=(held, states, stop, beat_every), name=f"lease-{plan}", daemon=True)
     beat.start()
     try:
         yield held
@@ -195,10 +195,19 @@ def _take(held: HeldLease, states: Mapping[str, ArrayState], plan: str) -> None:
     if not made:
         raise Unreachable(f"plan {plan}: every array of it fell silent while the lease was taken; nothing was done")
     held.arrays = tuple(made)
-    for name in made:  # numbers that are past say nothing any more
+
+
+def _forget_past(held: HeldLease, states: Mapping[str, ArrayState]) -> None:
+    """Numbers that are past say nothing any more; nobody waits for their going."""
+    for name in held.arrays:
         for key in states[name].records:
             if key.startswith(str(held.guard.lease_prefix)) and key < held.key:
-                held.fleet.array(name).delete_record(key, held.guard)
+                try:
+                    held.fleet.array(name).delete_record(key, held.guard)
+                except LeaseLost as error:
+                    held.lost = error
+                except (Unreachable, NotReady):
+                    continue
 
 
 def _take_back(held: HeldLease, made: list[str]) -> None:
@@ -206,7 +215,8 @@ def _take_back(held: HeldLease, made: list[str]) -> None:
         held.fleet.array(name).delete_record(held.key)
 
 
-def _beat(held: HeldLease, stop: threading.Event, every: float) -> None:
+def _beat(held: HeldLease, states: Mapping[str, ArrayState], stop: threading.Event, every: float) -> None:
+    _forget_past(held, states)
     while not stop.wait(every):
         held.record = replace(held.record, beat=held.record.beat + 1)
         held.put(held.record)

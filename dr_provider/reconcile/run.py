@@ -98,7 +98,8 @@ def run_plan(world: World, plan: str, want: Want, *, decided: Callable[[Decision
         return _outcome(world, plan, first, started, failures=first.degraded)
     _make_arrays(world, first)
     with stopping.busy(), hold_lease(world, plan, f"{first.kind} of plan {plan}") as lease:
-        decision = decide_plan(world, plan, want)
+        # The estimate is of the same move, and reading journals for it anew would only cost time under the lease.
+        decision = replace(decide(world.view(plan), want), estimate=first.estimate)
         if decision.refused:
             raise Refused(decision.refused)
         if decided is not None:
@@ -182,13 +183,19 @@ def _execute(run: Run, decision: Decision, journal: Journal) -> GraphResult:
         why = f": {event.detail}" if event.what != "done" else ""
         run.world.progress(f"plan {run.plan} [{at}/{total}] {event.action.sentence}: {said}{remark}{why}")
 
-    return run_graph(decision.actions, lambda action: perform(run, action), width=_width(run), stop=run.stop, tell=tell)
+    try:
+        return run_graph(
+            decision.actions, lambda action: perform(run, action), width=_width(run), stop=run.stop, tell=tell
+        )
+    finally:
+        run.settle()
 
 
 def _width(run: Run) -> int:
-    """As wide as all arrays and hosts together; each bounds its own calls."""
-    topology = run.world.topology
-    options = [p.options for p in topology.arrays.values()] + [p.options for p in topology.hosts.values()]
+    """As wide as all arrays and hosts that answer together; each bounds its own calls."""
+    topology, seen = run.world.topology, run.view.seen
+    options = [spec.options for name, spec in topology.arrays.items() if seen.array(name) is not None]
+    options += [spec.options for name, spec in topology.hosts.items() if seen.host(name) is not None]
     widths = [width if isinstance(width := option.get("width"), int) else 8 for option in options]
     return max(8, min(128, sum(widths)))
 
@@ -263,6 +270,7 @@ def _close(run: Run, journal: Journal, site: str) -> None:
             run.world.fleet.array(name).put_record(key, journal.text())
         except (Unreachable, NotReady):
             continue
+    journal.close()
 
 
 def _failures(decision: Decision, result: GraphResult) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from dr_provider.hypervisors.embedded import ledger
 from dr_provider.hypervisors.embedded.clock import Clock
@@ -66,11 +67,17 @@ def load(db: sqlite3.Connection, where: str) -> list[Guest]:
     return [_guest(row, where) for row in db.execute("SELECT * FROM vm ORDER BY name")]
 
 
+@lru_cache(maxsize=4096)
+def _definition(text: str, what: str) -> VmDefinition:
+    """A definition never changes, only its text is replaced: each text is read once."""
+    return codec.load(VmDefinition, text, what)
+
+
 def _guest(row: sqlite3.Row, where: str) -> Guest:
     name = row["name"]
     return Guest(
         name,
-        codec.load(VmDefinition, row["definition"], f"{where}, VM {name}"),
+        _definition(row["definition"], f"{where}, VM {name}"),
         row["state"],
         row["starts"],
         row["session"],

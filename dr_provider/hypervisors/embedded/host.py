@@ -252,7 +252,7 @@ class EmbeddedHost(Hypervisor):
             yield
 
     def _faults(self) -> tuple[faults.Fault, ...]:
-        with self._store.reading() as db:
+        with self._store.looking() as db:
             return faults.read(db)
 
     @contextmanager

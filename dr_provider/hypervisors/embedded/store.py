@@ -102,6 +102,12 @@ class HostFile:
             yield connection
 
     @contextmanager
+    def looking(self) -> Iterator[sqlite3.Connection]:
+        """For one query: each is a transaction of its own."""
+        with self._transaction(None) as connection:
+            yield connection
+
+    @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """One atomic change, alone among all processes; an exception inside takes it back."""
         # Threads queue here: SQLite itself would have them poll with growing sleeps.
@@ -113,13 +119,15 @@ class HostFile:
             self._drop()
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin: str | None) -> Iterator[sqlite3.Connection]:
         connection = self._take()
         try:
-            connection.execute(begin)
+            if begin is not None:
+                connection.execute(begin)
             try:
                 yield connection
-                connection.execute("COMMIT")
+                if begin is not None:
+                    connection.execute("COMMIT")
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")

@@ -6,6 +6,7 @@ from dr_provider.model import keys
 from dr_provider.model.codec import dump
 from dr_provider.model.errors import DrError, MoveInProgress, NotReady, Unreachable
 from dr_provider.model.records import Claim, Declared, Epoch, Split
+from dr_provider.reconcile.abreast import abreast
 from dr_provider.reconcile.context import Run, listed
 from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.placement import reservation_tag
@@ -44,7 +45,8 @@ def claim(run: Run, action: Action) -> str:
     )
     key = keys.claim_key(run.topology, run.plan)
     must = set(view.site_arrays(target))
-    for name in run.answering():
+
+    def put(name: str) -> None:
         try:
             if name in view.leftover_claims:
                 run.array(name).delete_record(key, run.guard)
@@ -55,6 +57,8 @@ def claim(run: Run, action: Action) -> str:
         except (Unreachable, NotReady):
             if name in must:
                 raise
+
+    abreast(run.answering(), put)
     run.claim = made
     if made.point is not None:
         _hold_point(run, target, made.point, point_hold(made.id))
@@ -78,8 +82,7 @@ def _hold_point(run: Run, site: str, point: str, tag: str) -> None:
         volume = run.view.volume(name, site)
         if volume is not None and volume.snapshot(point) is not None:
             by_array.setdefault(run.view.copy_array(name, site), {})[name] = point
-    for array, snapshots in by_array.items():
-        run.array(array).hold(snapshots, tag, run.guard)
+    abreast(by_array, lambda array: run.array(array).hold(by_array[array], tag, run.guard))
 
 
 # -- proof ------------------------------------------------------------------------------------------
@@ -113,19 +116,18 @@ def prove(run: Run, action: Action) -> str:
     made = run.open_claim()
     open_vms = [vm.name for vm in view.vms if vm.name not in proof and vm.name not in made.proof]
     word = parse_word(run.plan, run.want.word)
-    if word is not None and word.epoch == run.epoch().number and made.word is None:
-        run.change_claim(word=str(word))
-    if open_vms and run.open_claim().word is None:
+    said = made.word or (str(word) if word is not None and word.epoch == run.epoch().number else None)
+    if open_vms and said is None:
         running = [f"{place.vm} runs on {place.host}" for place in view.running_at(site) if place.vm in open_vms]
         silent = [*view.silent_hosts(site).values(), *view.silent_arrays(site).values()]
         raise DrError(
             f"plan {run.plan}: not proved to be stopped at {site}: {', '.join(open_vms)} ({'; '.join([*running, *silent]) or 'LUNs still mapped'}); nothing was broken"
         )
-    run.change_claim(proof=tuple(sorted({*made.proof, *proof})))
+    run.change_claim(proof=tuple(sorted({*made.proof, *proof})), word=said)
     if open_vms:
-        return f"by the operator's word ({run.open_claim().word}) for {', '.join(open_vms)}"
+        return f"by the operator's word ({said}) for {', '.join(open_vms)}"
     return "; ".join(
-        sorted({said.replace(f"of {vm} ", "").replace(f"that {vm} is", "that they are") for vm, said in proof.items()})
+        sorted({why.replace(f"of {vm} ", "").replace(f"that {vm} is", "that they are") for vm, why in proof.items()})
     )
 
 
@@ -207,15 +209,21 @@ def commit(run: Run, action: Action) -> str:
         keys.epoch_key(run.topology, run.plan, epoch.number, epoch.id), dump(epoch), must=run.view.site_arrays(site)
     )
     run.committed = epoch
-    run.write_all(keys.claim_key(run.topology, run.plan), None, must=())
     run.claim = None
     if made.kind == "resolve":
         run.write_all(keys.split_key(run.topology, run.plan), None, must=())
+    # A claim whose epoch is committed counts no more, and every hold stands: VMs need not wait for the tidying.
+    run.meanwhile(lambda: _tidy(run, made, site))
+    return ""
+
+
+def _tidy(run: Run, made: Claim, site: str) -> None:
+    """What a commit leaves to be cleared: the claim that has ended, and the hold on its point, which becomes the fork's."""
+    run.write_all(keys.claim_key(run.topology, run.plan), None, must=())
     if made.point is not None:
         # The fork stays held until both sides stand beyond it.
-        _hold_point(run, site, made.point, f"fork.e{epoch.number}")
+        _hold_point(run, site, made.point, f"fork.e{made.number}")
         _release(run, site, point_hold(made.id))
-    return ""
 
 
 def _release(run: Run, site: str, tag: str) -> None:
@@ -223,8 +231,7 @@ def _release(run: Run, site: str, tag: str) -> None:
     for name in run.view.volume_names:
         if run.view.volume(name, site) is not None:
             by_array.setdefault(run.view.copy_array(name, site), []).append(name)
-    for array, volumes in by_array.items():
-        run.array(array).release(volumes, tag, run.guard)
+    abreast(by_array, lambda array: run.array(array).release(by_array[array], tag, run.guard))
 
 
 def aborting(run: Run, action: Action) -> str:

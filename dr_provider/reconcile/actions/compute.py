@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from dr_provider.model import keys
 from dr_provider.model.errors import DrError, Stopped
 from dr_provider.model.state import Reservation
 from dr_provider.model.topology import VmSpec
 from dr_provider.protection.fleet import Fleet
+from dr_provider.reconcile.abreast import abreast
 from dr_provider.reconcile.context import Run, pairs
 from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.definitions import vm_definition
+from dr_provider.reconcile.mapping import begin_mapping
 from dr_provider.reconcile.placement import reservation_tag
 from dr_provider.reconcile.steps import tier_of
 
@@ -35,8 +36,7 @@ def reserve(run: Run, action: Action) -> str:
         place = run.view.place(vm, run.view.topology.hosts[host].site)
         if place is None or not place.running:
             by_host.setdefault(host, []).append(Reservation(tag, vm, spec.cpus, spec.memory))
-    for host, demands in sorted(by_host.items()):
-        run.world.fleet.host(host).reserve(tag, demands)
+    abreast(sorted(by_host), lambda host: run.world.fleet.host(host).reserve(tag, by_host[host]))
     return ""
 
 
@@ -66,23 +66,12 @@ def attach(run: Run, action: Action) -> str:
     if seen is None:
         raise DrError(f"VM {vm}: host {host} fell silent; run again to place the VM anew")
     _leave_others(run, vm, host, site)
-    spec = run.view.topology.vms[vm]
-    for name in spec.volumes():
-        luns = [keys.lun_name(vm, disk.role) for disk in spec.disks if disk.volume == name]
-        array = run.array(run.view.copy_array(name, site))
-        before = run.view.volume(name, site)
-        elsewhere = {
-            lun
-            for lun in luns
-            if before and lun in before.luns and before.luns[lun].mapped_to not in (None, seen.initiator)
-        }
-        if elsewhere:
-            array.unmap_luns({name: sorted(elsewhere)}, run.guard)
-        array.map_lun(name, luns, seen.initiator, run.guard)
+    mapping = begin_mapping(run, vm, host, site, seen.initiator)
     owner = run.owner_of(vm)
     run.world.fleet.host(host).define(
         vm_definition(run.world.fleet, run.view.topology, vm, site, owner, seen=run.view.seen)
     )
+    mapping.done()
     return ""
 
 

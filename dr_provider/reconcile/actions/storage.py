@@ -137,7 +137,9 @@ def online(run: Run, action: Action) -> str:
     """Take the volume's LUNs offline and online, so that no host goes on with what it knew of the destination."""
     volume = action.of["volume"]
     array = run.array(action.of["array"])
-    state = array.state().volumes.get(volume)
+    # LUNs that came with the last transfer are in the view by now: the point was chosen in it.
+    known = run.view.seen.array(action.of["array"])
+    state = known.volumes.get(volume) if known else None
     if state is None:
         raise DrError(f"array {action.of['array']}: volume {volume} is not there after its break")
     luns = sorted(state.luns)
