@@ -72,10 +72,27 @@ def _workspace(project: str, project_file: Path, environment: Mapping[str, str])
             settings = json.loads((home / "workspaces" / f"{project}-{digest}-workspace.json").read_text("utf-8"))
         except (OSError, ValueError):
             continue
-        stack = settings.get("stack") if isinstance(settings, dict) else None
+        if not isinstance(settings, dict):
+            continue
+        # One a backend; engines before they kept several wrote one for all.
+        by_backend = settings.get("stacks")
+        stack = by_backend.get(_backend(home, environment)) if isinstance(by_backend, dict) else None
+        stack = stack or settings.get("stack")
         if isinstance(stack, str) and stack:
             return stack
     return None
+
+
+def _backend(home: Path, environment: Mapping[str, str]) -> str | None:
+    """The backend in use: PULUMI_BACKEND_URL, else the one that was logged in to."""
+    if environment.get("PULUMI_BACKEND_URL"):
+        return environment["PULUMI_BACKEND_URL"]
+    try:
+        known = json.loads((home / "credentials.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    current = known.get("current") if isinstance(known, dict) else None
+    return current if isinstance(current, str) else None
 
 
 def _as_in_shell(project_file: Path, environment: Mapping[str, str]) -> Path:

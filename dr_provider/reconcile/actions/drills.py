@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decision import Action
-from dr_provider.reconcile.drill import end_drill
 
 __all__ = ["end"]
 
 
 def end(run: Run, action: Action) -> str:
+    # Here, since a drill uses the actions of a move in its turn.
+    from dr_provider.reconcile.drill import end_drill
+
     gone = end_drill(run.world, run.plan, action.of["drill"], run.guard)
     run.remark(f"drill {action.of['drill']} was ended, since the move needs its room")
     return f"{gone['vms']} VMs, {gone['volumes']} clones"
