@@ -137,9 +137,10 @@ class Session:
 
     def world(self) -> World:
         """A world on the topology; closed at the end of the command."""
+        topology = self.topology()
         from dr_provider.reconcile.world import open_world
 
-        world = open_world(self.topology(), progress=self.progress)
+        world = open_world(topology, progress=self.progress)
         self._worlds.append(world)
         return world
 

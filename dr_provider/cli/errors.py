@@ -62,10 +62,20 @@ def report(error: BaseException, *, as_json: bool, verbose: bool) -> int:
     """Tell the user, and give the exit status."""
     if as_json:
         print(json.dumps(document_of(error), indent=2, ensure_ascii=False), flush=True)
-    print(
-        f"dr: {sentence_of(error)}" if not isinstance(error, typer.TyperException) else sentence_of(error),
-        file=sys.stderr,
-    )
+    sentence = sentence_of(error)
+    _tell(sentence if sentence.startswith("dr ") else f"dr: {sentence}")
     if verbose:
         traceback.print_exception(error, file=sys.stderr)
     return status_of(error)
+
+
+def _tell(text: str) -> None:
+    """On stderr; wrapped between words on a terminal, and as it is in a pipe."""
+    if not sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)
+        return
+    from dr_provider.cli.paper import Paper
+
+    paper = Paper(sys.stderr)
+    for line in text.splitlines():
+        paper.line(line.lstrip(), indent=len(line) - len(line.lstrip()))

@@ -120,16 +120,13 @@ def resolve(
 
 
 def start(session: Session, plan: PlanArgument = None, force: Force = None) -> int:
-    """Start a plan's VMs where it is, on your word, when no other site can be asked.
+    """Start a plan's VMs where it is, without a move; on your word where no other site can be asked.
 
     \b
+    dr start shop
     dr start shop --force "3: west is down for good, confirmed by phone"
     """
     spec = plan_named(session, plan, "start")
-    if force is None:
-        raise BadInput(
-            f'dr start {spec.name}: say --force "EPOCH: REASON", the epoch as dr status shows it; nothing was done'
-        )
     _check_word(spec.name, force)
     from dr_provider.reconcile.run import start_plan
 
@@ -165,15 +162,24 @@ def _move(
     return _decide_and_run(session, plan, Want(site=site, word=force, point=point), dry_run=dry_run, yes=yes)
 
 
-def _decide_and_run(session: Session, plan: str, want: Want, *, dry_run: bool, yes: bool) -> int:
-    from dr_provider.reconcile.run import decide_plan, run_plan
+def _decide(world: World, plan: str, want: Want) -> Decision:
+    """What would be done. A move makes no plan: that one asks for a move of what is not there means that something is amiss."""
+    from dr_provider.reconcile.run import decide_plan
 
-    world = session.world()
     decision = decide_plan(world, plan, want)
     if decision.kind == "create" and not decision.refused:
-        decision = replace(decision, kind="none").with_refusal(
+        return replace(decision, kind="none").with_refusal(
             f"plan {plan} is not made yet, so there is nothing to move: dr apply makes it, as pulumi up does"
         )
+    return decision
+
+
+def _decide_and_run(session: Session, plan: str, want: Want, *, dry_run: bool, yes: bool) -> int:
+    from dr_provider.reconcile.run import run_plan
+
+    world = session.world()
+    want = replace(want, by=world.by)
+    decision = _decide(world, plan, want)
     document = decision.document()
     if dry_run or decision.refused or not decision.actions:
         session.emit(document, lambda paper: show_move.decision(paper, document, whole=True))
@@ -236,7 +242,7 @@ def _finish(session: Session, result: tuple[dict[str, Any], int]) -> int:
 
 def _all(session: Session, to: str | None, force: str | None, *, dry_run: bool, yes: bool) -> int:
     from dr_provider.reconcile.decision import Want
-    from dr_provider.reconcile.run import decide_plan, run_plan
+    from dr_provider.reconcile.run import run_plan
 
     topology = session.topology()
     known = f"the sites of topology {topology.name}: {', '.join(topology.sites)}"
@@ -246,14 +252,13 @@ def _all(session: Session, to: str | None, force: str | None, *, dry_run: bool, 
     must_be_able_to_ask("failover --all", yes=yes or dry_run)
     _check_word("of every plan", force)
     world = session.world()
-    names = [
-        name for name, spec in topology.plans.items() if to in spec.sites and _active(world, name) not in (None, to)
-    ]
+    # A plan of which nothing is known is among them: its refusal says so, where leaving it out would look like success.
+    names = [name for name, spec in topology.plans.items() if to in spec.sites and _active(world, name) != to]
     left_out = [name for name, spec in topology.plans.items() if to not in spec.sites]
     for name in left_out:
         session.progress(f"plan {name}: {to} is not one of its sites; left where it is")
-    want = Want(site=to, word=force)
-    decisions = {name: decide_plan(world, name, want) for name in names}
+    want = Want(site=to, word=force, by=world.by)
+    decisions = {name: _decide(world, name, want) for name in names}
     idle = dry_run or not any(decision.actions for decision in decisions.values())
     if idle or not yes:
         documents = {name: decision.document() for name, decision in decisions.items()}

@@ -108,14 +108,16 @@ class Reconciler:
         }
 
     def decide_plan(self, world: World, plan: str, want: Want) -> Decision:
-        self.calls.append(("decide", plan, want))
+        assert want.by == world.by
+        self.calls.append(("decide", plan, replace(want, by="dr")))
         decision = self.decisions.get(plan, planned(plan))
         if isinstance(decision, DrError):
             raise decision
         return decision
 
     def run_plan(self, world: World, plan: str, want: Want) -> FakeOutcome:
-        self.calls.append(("run", plan, want))
+        assert want.by == world.by
+        self.calls.append(("run", plan, replace(want, by="dr")))
         world.progress(f"plan {plan} [1/3] claim epoch 2 for west: done in 0.01 s")
         outcome = self.outcomes.get(plan, FakeOutcome(planned(plan)))
         if isinstance(outcome, Exception):

@@ -193,6 +193,15 @@ def test_one_of_all_refused_does_not_hold_up_the_others(dr: Dr, three_plans: Pat
     assert LINE in said.json["plans"]["plan-db"]["refused"][-1]
 
 
+def test_a_plan_of_which_nothing_is_known_is_not_left_out_in_silence(dr: Dr, topology: Path) -> None:
+    said = dr("failover", "--all", "--to", "west", "--yes", "--json", "--topology", str(topology))
+    assert said.status == 1
+    assert said.json["plans"]["shop"]["refused"]
+    home = dr("failover", "--all", "--to", "east", "--yes", "--json", "--topology", str(topology))
+    assert home.status == 1
+    assert "dr apply" in home.json["plans"]["shop"]["refused"][0]
+
+
 def test_all_as_a_dry_run(dr: Dr, three_plans: Path, reconciler: Reconciler) -> None:
     reconciler.decisions = {"plan-db": planned("plan-db"), "plan-app": planned("plan-app")}
     said = dr("failover", "--all", "--to", "west", "--dry-run", "--json", "--topology", str(three_plans))

@@ -35,7 +35,6 @@ WRONG = {
     "resolve without a side": (("resolve", "shop", "--yes"), "say --keep SITE"),
     "resolve for an unknown side": (("resolve", "shop", "--keep", "south", "--yes"), "east, west"),
     "abort without a plan": (("abort",), "the plans of topology shop-test: shop"),
-    "start without a word": (("start", "shop"), "--force"),
     "start with no word": (("start", "shop", "--force", "because"), "EPOCH: REASON"),
     "points of no plan": (("points",), "say which PLAN"),
     "protect of an unknown plan": (("protect", "web"), "the plans of topology shop-test: shop"),
