@@ -199,6 +199,13 @@ def _members(cycle: Cycle, view: PlanView) -> tuple[str, ...]:
                     f"(it would lack that volume); bring it back, or move with dr failover {cycle.plan} --to {holders[0]}",
                 )
             )
+        if not view.never_made("volume", name):
+            raise Refused(
+                (
+                    f"plan {cycle.plan}: volume {name} was made and is not at {active} any more, and no copy of it answers, so no new recovery point "
+                    "is taken (it would lack that volume); bring it back, or take it out of the topology",
+                )
+            )
         cycle.warn(
             f"volume {name} is not made yet at {active}, so it is not backed up; pulumi up (or dr apply) makes it"
         )
