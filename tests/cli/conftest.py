@@ -35,7 +35,15 @@ Dr = Callable[..., Said]
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No stack, topology or terminal settings of the machine that runs the tests."""
-    for name in ("DR_TOPOLOGY", "PULUMI_STACK", "PULUMI_HOME", "NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+    for name in (
+        "DR_TOPOLOGY",
+        "PULUMI_STACK",
+        "PULUMI_HOME",
+        "PULUMI_BACKEND_URL",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "COLUMNS",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "no-home"))
     yield

@@ -65,6 +65,19 @@ def test_the_variable_overrides_the_selection_as_in_the_engine(
     assert named(dr)["topology"] == "shop-drill"
 
 
+def test_a_selection_for_each_backend(dr: Dr, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "no-home"
+    select(home, project / "Pulumi.yaml", "gone")
+    settings = next((home / "workspaces").iterdir())
+    chosen = {"file:///a": "organization/dr/prod", "file:///b": "organization/dr/drill"}
+    settings.write_text(json.dumps({"stack": "gone", "stacks": chosen}))
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "file:///b")
+    assert named(dr)["topology"] == "shop-drill"
+    monkeypatch.delenv("PULUMI_BACKEND_URL")
+    (home / "credentials.json").write_text(json.dumps({"current": "file:///a"}))
+    assert named(dr)["topology"] == "shop-prod"
+
+
 def test_the_engine_hashes_the_path_with_its_links(project: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(project)
