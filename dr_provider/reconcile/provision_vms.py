@@ -293,7 +293,11 @@ def release_vm(world: World, plan: str, vm: str, arrays: tuple[str, ...], owner:
 
 def _remove(world: World, host: str, found: VmState, plan: str, arrays: tuple[str, ...]) -> str:
     driver, seen = world.fleet.host(host), world.look()
-    definition = found.definition
+    # Read again on the host itself: what is about to be stopped must not have been taken over since the sweep.
+    now = driver.state().vms.get(found.name)
+    if now is None or now.definition.owner != found.definition.owner:
+        return f"VM {found.name} on {host}: it was taken over or removed meanwhile; nothing was done"
+    definition = now.definition
     driver.stop(definition.name)
     state = seen.host(host)
     initiator = state.initiator if state else None

@@ -138,7 +138,7 @@ class DrPlanProvider(ResourceProvider):
 
         old = bag.read(DrPlanProps, props)
         with session.sentence():
-            world = session.of_document(old.document, old.stack, _pins(props))
+            world = session.settled(session.of_document(old.document, old.stack, _pins(props)))
             for line in release_plan(world, old.plan, _owner(old, id_.rpartition("@")[2])).notes:
                 session.say(line)
 
@@ -173,6 +173,7 @@ def _bring_about(wanted: DrPlanProps, incarnation: str, olds: dict[str, Any]) ->
     with session.sentence():
         world = session.of_document(wanted.document, wanted.stack, _pins(olds))
         check_plan(world, wanted.plan, owner, adopt=wanted.adopt)
+        session.touched(world)
         outcome = run_plan(world, wanted.plan, _want(wanted, world.by))
         take_plan(world, wanted.plan, owner)
         world.look(refresh=True)

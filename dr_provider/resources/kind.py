@@ -98,6 +98,7 @@ class Kind(ResourceProvider, Generic[P]):
         with session.sentence():
             try:
                 world = session.near(wanted.topology, wanted.stack, wanted.reach)
+                session.touched(world)
                 try:
                     made = self.ensure(world, wanted, owner)
                 except KeyError as error:
@@ -115,7 +116,7 @@ class Kind(ResourceProvider, Generic[P]):
 
         old = bag.read(self.props, props)
         with session.sentence():
-            world = session.near(old.topology, old.stack, old.reach)
+            world = session.settled(session.near(old.topology, old.stack, old.reach))
             for line in self.release(world, old, Owner(old.topology, old.stack, _incarnation(id_))):
                 session.say(line)
 

@@ -20,7 +20,19 @@ if TYPE_CHECKING:
     from dr_provider.reconcile.provision_vms import Placed
     from dr_provider.reconcile.world import World
 
-__all__ = ["forget", "near", "of_document", "placed", "remember_pins", "say", "sentence", "silent", "topology_of"]
+__all__ = [
+    "forget",
+    "near",
+    "of_document",
+    "placed",
+    "remember_pins",
+    "say",
+    "sentence",
+    "settled",
+    "silent",
+    "topology_of",
+    "touched",
+]
 
 T = TypeVar("T")
 
@@ -29,6 +41,7 @@ _topologies: dict[str, Topology] = {}
 _worlds: dict[tuple[str, str], World] = {}
 _newest: dict[tuple[str, str], World] = {}
 _placed: dict[int, Placed] = {}
+_touched: set[int] = set()
 
 
 def say(line: str) -> None:
@@ -70,6 +83,21 @@ def remember_pins(world: World, pins: Mapping[str, str]) -> None:
     if any(world.fleet.pins.get(name) != own_id for name, own_id in pins.items() if name in world.topology.arrays):
         world.fleet.pins.update({name: own for name, own in pins.items() if name in world.topology.arrays})
         world.look(refresh=True)
+
+
+def touched(world: World) -> None:
+    """Something was made or taken over in this process: the shared observation is not what a delete may go by."""
+    with _lock:
+        _touched.add(id(world))
+
+
+def settled(world: World) -> World:
+    """The world with an observation that knows of all that this process has made: a replace deletes right after it has created."""
+    with _lock:
+        if id(world) in _touched:
+            _touched.discard(id(world))
+            world.look(refresh=True)
+    return world
 
 
 def placed(world: World) -> Placed:
@@ -131,7 +159,7 @@ def forget() -> None:
     with _lock:
         for world in _worlds.values():
             world.close()
-        for kept in (_topologies, _worlds, _newest, _placed):
+        for kept in (_topologies, _worlds, _newest, _placed, _touched):
             kept.clear()
 
 

@@ -13,10 +13,14 @@ from typing import Any
 
 from dr_provider.cli.simulation import Bench
 from dr_provider.model.loader import load
+from dr_provider.model.state import Observation
 from dr_provider.model.topology import Topology
+from dr_provider.reconcile.protect import ProtectOutcome, protect_plan
+from dr_provider.reconcile.status import plan_status
+from dr_provider.reconcile.world import World, open_world
 from tests.support.topologies import write_topology
 
-__all__ = ["ROOT", "Project", "Ran"]
+__all__ = ["PULUMI", "ROOT", "Project", "Ran"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PULUMI = ROOT / ".venv" / "bin" / "pulumi"
@@ -123,3 +127,48 @@ class Project:
     @property
     def bench(self) -> Bench:
         return Bench(self.topology)
+
+    def world(self) -> World:
+        return open_world(self.topology)
+
+    def seen(self) -> Observation:
+        return self.world().look()
+
+    def status(self) -> dict[str, Any]:
+        return dict(plan_status(self.world().view("shop")))
+
+    def protect(self) -> ProtectOutcome:
+        outcome = protect_plan(self.world(), "shop", now=True)
+        assert not outcome.failures
+        return outcome
+
+    def write(self, count: int = 10) -> None:
+        """Every guest's application writes, and writes out what it can."""
+        for vm in self.topology.vms:
+            self.bench.write(vm, count)
+
+    def running(self) -> dict[str, str]:
+        """Where each VM runs, drills' VMs among them: {name on its host: host}; one that runs twice shows as an error."""
+        found: dict[str, str] = {}
+        for host in self.topology.hosts:
+            state = self.seen().host(host)
+            for vm in state.vms.values() if state else ():
+                if vm.state == "running":
+                    assert vm.name not in found, f"{vm.name} runs on {found[vm.name]} and on {host}"
+                    found[vm.name] = host
+        return found
+
+    def production(self) -> dict[str, Any]:
+        """Data, maps and VMs, as arrays and hosts show them, but for who owns them."""
+        seen = self.seen()
+        arrays = {
+            name: {
+                volume.name: (volume.size, volume.writable, {lun.name: lun.mapped_to for lun in volume.luns.values()})
+                for volume in state.volumes.values()
+            }
+            for name in seen.arrays
+            if (state := seen.array(name)) is not None
+        }
+        ledgers = {vm: self.bench.ledger(vm).last for vm in self.topology.vms}
+        starts = dict(sorted(self.running().items()))
+        return {"arrays": arrays, "ledgers": ledgers, "running": starts}
