@@ -25,7 +25,7 @@ def _copies(world: World) -> list[tuple[str, VolumeState]]:
 
 
 def list_safety(world: World) -> list[dict[str, object]]:
-    """Each copy: its name, the volume and plan that it is of, array, site, LUNs with sizes, bytes used, and the snapshot that it forked at."""
+    """Each copy: its name, the volume and plan that it is of, array, site, LUNs with sizes, bytes of data in it, and the snapshot that it forked at."""
     listed: list[dict[str, object]] = []
     for array, volume in _copies(world):
         of = volume.name.partition(".")[0]
@@ -38,8 +38,8 @@ def list_safety(world: World) -> list[dict[str, object]]:
                 "array": array,
                 "site": world.topology.arrays[array].site,
                 "luns": {lun.name: lun.size for lun in volume.luns.values()},
-                "bytes": volume.used,
-                "fork": volume.origin[1] if volume.origin else None,
+                "bytes": world.fleet.array(array).estimate(volume.name, None, None),
+                "fork": volume.origin[1] or None if volume.origin else None,
                 "lastWrite": volume.last_write,
             }
         )

@@ -1,0 +1,162 @@
+"""What stands in the way of a move, and what it gives up: intent, the operator's word, silence at the target, point and loss. Pure.
+
+Invariant: every "no" is a sentence that names the object, what was found, and the next thing to do.
+"""
+
+from __future__ import annotations
+
+from dr_provider.model import keys
+from dr_provider.model.records import Claim, Epoch
+from dr_provider.protection.catalogue import RecoveryPoint, choose_point, newest
+from dr_provider.reconcile.decision import Decision, Loss, Want
+from dr_provider.reconcile.source import Source
+from dr_provider.reconcile.view import PlanView
+from dr_provider.reconcile.word import Word, ask_for_word
+
+__all__ = [
+    "choose",
+    "drills_in_the_way",
+    "is_beyond",
+    "is_broken",
+    "loss_of",
+    "needs_word",
+    "not_meant",
+    "restorable",
+    "split_refusal",
+    "target_faults",
+    "word_notes",
+]
+
+
+def split_refusal(view: PlanView) -> Decision:
+    assert view.split is not None
+    plan, sides = view.spec.name, " and ".join(view.split.sides)
+    refusal = (
+        f"plan {plan} is split: {sides} have both written since {view.split.fork or 'their fork'}; nothing is moved or resynced. "
+        f"Say which side to keep: dr resolve {plan} --keep SITE (the other's data stays readable as a safety copy)"
+    )
+    return Decision(plan, "none", authority=None, refused=(refusal,), warnings=view.split.evidence)
+
+
+def not_meant(view: PlanView, want: Want, epoch: Epoch, word: Word | None) -> str | None:
+    """Intent: a stack moves a plan only when its declared site differs from what that same stack last declared."""
+    if want.stack is None:
+        return None
+    last = view.declared.get(want.stack)
+    plan = view.spec.name
+    if last is not None and last.site != want.site:
+        return None
+    if last is None and word is not None and word.epoch == epoch.number:
+        return None
+    said = f"plan {plan} is active at {epoch.site} since epoch {epoch.number} by {epoch.by}, and this stack declares {want.site}"
+    if last is None:
+        return f"{said} for the first time, which moves nothing without the operator's word; {ask_for_word(plan, epoch.number)}, or set dr:activeSites.{plan} to {epoch.site}"
+    return f"{said} as before, which moves nothing; set dr:activeSites.{plan} to {epoch.site}"
+
+
+def word_notes(plan: str, word: Word | None, epoch: Epoch, *, moving: bool) -> tuple[str, ...]:
+    if word is None or (moving and word.epoch == epoch.number):
+        return ()
+    why = (
+        "not needed"
+        if word.epoch == epoch.number
+        else f"for epoch {word.epoch}, and the plan is at epoch {epoch.number}"
+    )
+    return (f"plan {plan}: the operator's word is {why}, and is ignored",)
+
+
+def drills_in_the_way(view: PlanView, target: str) -> dict[str, list[str]]:
+    """The plan's drills at the target, with the names of their VMs there."""
+    here = {name: drill for name, drill in view.drills.items() if drill.site == target}
+    return {name: [keys.drill_vm(vm, name) for vm in sorted(drill.vms)] for name, drill in sorted(here.items())}
+
+
+def target_faults(view: PlanView, target: str) -> list[str]:
+    faults = []
+    for array, reason in view.silent_arrays(target).items():
+        faults.append(f"plan {view.spec.name} cannot move to {target}: its array {array} is silent ({reason})")
+    hosts = view.topology.plan_hosts(view.spec.name, target)
+    if not any(view.seen.host(host.name) for host in hosts):
+        names = ", ".join(host.name for host in hosts) or "none"
+        faults.append(f"plan {view.spec.name} cannot move to {target}: no host that it allows there answers ({names})")
+    return faults
+
+
+def choose(
+    view: PlanView, want: Want, claim: Claim | None, source: Source, target: str, *, brought_back: bool
+) -> tuple[RecoveryPoint | None, bool, str]:
+    """The point to break at, whether a final snapshot comes (then the point is known only after it), or the sentence why neither is to be had."""
+    if claim is not None and claim.point is not None:
+        fixed = next((p for p in view.points if p.id == claim.point), None)
+        return fixed, False, ""
+    if want.point is not None:
+        return choose_point(view.points, target, want.point), False, ""
+    if source.final:
+        return None, True, ""
+    best = newest(view.points, target)
+    if best is None:
+        late = " (its copies are being brought back in line)" if brought_back else ""
+        return (
+            None,
+            False,
+            f"plan {view.spec.name}: no recovery point is whole at {target}{late}, and {view.active} cannot send one now",
+        )
+    return best, False, ""
+
+
+def needs_word(view: PlanView, source: Source, claim: Claim | None, final: bool, target: str) -> list[str]:
+    """Why this move cannot go on without the operator's word."""
+    plan, origin = view.spec.name, source.site
+    said = []
+    if source.unproved and not (claim and set(source.unproved) <= set(claim.proof)):
+        names = ", ".join(source.unproved)
+        said.append(
+            f"plan {plan}: nothing proves that {names} no longer run at {origin} ({'; '.join(source.silence)}); silence proves nothing"
+        )
+    fixed = claim is not None and claim.point is not None
+    if not final and not fixed and source.cut:
+        said.append(
+            f"plan {plan}: {origin} is well but {', '.join(source.cut)} cannot be sent to {target} (the link between the arrays is cut), so what has not been sent would be lost"
+        )
+    if not final and not fixed and claim is not None and claim.proof and not said:
+        said.append(
+            f"plan {plan}: the last transfer from {origin} did not end and {origin} is silent now, so what it had not sent would be lost"
+        )
+    return said
+
+
+def restorable(view: PlanView, vm: str, point: RecoveryPoint | None, final: bool, warnings: list[str]) -> bool:
+    """What is in both record and topology is restored; anything in only one of them is listed."""
+    if final or point is None or vm in point.intent.definitions:
+        return True
+    warnings.append(f"VM {vm} is in the topology but not in recovery point {point.id}; it is not restored by this move")
+    return False
+
+
+def loss_of(view: PlanView, source: Source, point: RecoveryPoint | None, final: bool) -> Loss:
+    if final:
+        return Loss(0.0, f"nothing is lost: the last state of {source.site} is sent before the break")
+    if point is None:
+        return Loss(None, "not known")
+    if point.intent.kind.startswith("final."):
+        return Loss(0.0, f"nothing is lost: {point.id} is the last state of {source.site}")
+    seconds = max(0.0, (keys.at(view.seen.time) - keys.at(point.time)).total_seconds())
+    return Loss(
+        seconds,
+        f"what was written at {source.site} after {point.id} ({point.time}, {seconds:.0f} s before now) is lost",
+    )
+
+
+def is_broken(view: PlanView, claim: Claim | None, volume: str, target: str) -> bool:
+    """Under a claim a writable copy at its target is one that the move has broken: it was made only when all were destinations."""
+    there = view.volume(volume, target)
+    return claim is not None and there is not None and there.writable
+
+
+def is_beyond(view: PlanView, volume: str, target: str, point: RecoveryPoint | None) -> bool:
+    """Whether the destination holds snapshots newer than the point."""
+    there = view.volume(volume, target)
+    if there is None or point is None:
+        return False
+    names = [snapshot.name for snapshot in there.snapshots]
+    return point.id in names and names[-1] != point.id
