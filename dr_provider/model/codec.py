@@ -41,4 +41,8 @@ def load(kind: type[T], text: str, where: str) -> T:
 
 def load_all(kind: type[T], records: Mapping[str, str], prefix: str, where: str) -> dict[str, T]:
     """Every record under the prefix, by the rest of its key."""
-    return {key[len(prefix) :]: load(kind, text, f"{where}, record {key}") for key, text in records.items() if key.startswith(prefix)}
+    return {
+        key[len(prefix) :]: load(kind, text, f"{where}, record {key}")
+        for key, text in records.items()
+        if key.startswith(prefix)
+    }
