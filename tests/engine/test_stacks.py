@@ -66,10 +66,7 @@ def test_replaces_and_a_changed_parent_touch_nothing(project: Callable[..., Proj
         "import pulumi\nfrom pathlib import Path\nfrom dr_provider.resources.component import declare\n"
         "class Wrapper(pulumi.ComponentResource):\n    pass\n"
         "wrapper = Wrapper('dr:index:Wrapper', 'wrapper')\n"
-        "pulumi.runtime.register_stack_transformation(lambda args: pulumi.ResourceTransformationResult(args.props, "
-        "pulumi.ResourceOptions.merge(args.opts, pulumi.ResourceOptions(parent=wrapper))) "
-        "if args.type_ == 'dr:index:ProtectedPlan' else None)\n"
-        "declare(Path(__file__).parent)\n"
+        "declare(Path(__file__).parent, pulumi.ResourceOptions(parent=wrapper))\n"
     )
     moved = shop.up()
     assert "dr:index:Wrapper$dr:index:ProtectedPlan" in shop.run("stack", "export").text

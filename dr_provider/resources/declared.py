@@ -1,0 +1,154 @@
+"""What a stack declares for one plan, as plain properties: pure, from its config."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dr_provider.model import codec, keys
+from dr_provider.model.topology import PlanSpec, Topology
+from dr_provider.reconcile.provision_mirrors import mirror_name
+from dr_provider.reconcile.steps import started_before
+from dr_provider.resources.config import StackConfig
+from dr_provider.resources.dr_plan import DrPlanProps
+from dr_provider.resources.drill import DrillProps
+from dr_provider.resources.lun import LunProps
+from dr_provider.resources.mirror import MirrorProps
+from dr_provider.resources.virtual_machine import VirtualMachineProps
+from dr_provider.resources.volume import VolumeProps
+
+__all__ = ["Declared", "declared", "drilled"]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """By resource name, VMs in an order in which each comes after those that it waits for (`waits_for`)."""
+
+    plan: DrPlanProps
+    volumes: Mapping[str, VolumeProps]
+    luns: Mapping[str, LunProps]
+    mirrors: Mapping[str, MirrorProps]
+    vms: Mapping[str, VirtualMachineProps]
+    waits_for: Mapping[str, tuple[str, ...]]
+
+
+def declared(config: StackConfig, plan: PlanSpec) -> Declared:
+    """The properties of all resources that protect a plan."""
+    topology = config.topology
+    common: dict[str, Any] = {
+        "topology": topology.name,
+        "stack": config.stack,
+        "plan": plan.name,
+        "reach": _reach(topology, plan.name),
+    }
+
+    def adopts(*names: str) -> bool:
+        return config.adopts(plan.name, *names)
+
+    volumes = topology.plan_volumes(plan.name)
+    return Declared(
+        DrPlanProps(
+            topology=topology.name,
+            document=topology.text,
+            plan=plan.name,
+            stack=config.stack,
+            declared_site=config.active_sites.get(plan.name),
+            force=config.force.get(plan.name),
+            point=config.recovery_points.get(plan.name),
+            adopt=adopts(),
+        ),
+        {
+            spec.name: VolumeProps(
+                **common,
+                name=spec.name,
+                adopt=adopts(spec.name),
+                size=spec.size,
+                arrays=spec.arrays,
+                delete_data=spec.delete_data,
+            )
+            for spec in volumes
+        },
+        {
+            name: LunProps(
+                **common,
+                name=name,
+                adopt=adopts(name, vm),
+                vm=vm,
+                role=disk.role,
+                volume=disk.volume,
+                size=disk.size,
+                arrays=topology.volumes[disk.volume].arrays,
+                delete_data=topology.volumes[disk.volume].delete_data,
+            )
+            for vm in plan.members
+            for disk in topology.vms[vm].disks
+            for name in (keys.lun_name(vm, disk.role),)
+        },
+        {
+            name: MirrorProps(
+                **common,
+                name=name,
+                adopt=adopts(name, spec.name),
+                volume=spec.name,
+                home=spec.home,
+                copy=copy.array,
+                delete_data=spec.delete_data,
+            )
+            for spec in volumes
+            for copy in spec.copies
+            for name in (mirror_name(spec.name, copy.array),)
+        },
+        {vm: _vm(topology, vm, common, adopts(vm)) for vm in _in_start_order(plan)},
+        {vm: started_before(plan, vm) for vm in plan.members},
+    )
+
+
+def drilled(config: StackConfig, plan: PlanSpec) -> DrillProps:
+    """The properties of a plan's drill."""
+    return DrillProps(
+        topology=config.topology.name,
+        document=config.topology.text,
+        plan=plan.name,
+        stack=config.stack,
+        site=config.drill_sites.get(plan.name),
+        point=config.recovery_points.get(plan.name),
+    )
+
+
+def _vm(topology: Topology, name: str, common: Mapping[str, Any], adopt: bool) -> VirtualMachineProps:
+    vm = topology.vms[name]
+    return VirtualMachineProps(
+        **common,
+        name=name,
+        adopt=adopt,
+        cpus=vm.cpus,
+        memory=vm.memory,
+        disks=codec.canonical({disk.role: disk.volume for disk in vm.disks}),
+        nics=codec.canonical([json.loads(codec.dump(nic)) for nic in vm.nics]),
+        health=codec.dump(vm.health) if vm.health else None,
+        arrays=tuple(dict.fromkeys(array for volume in vm.volumes() for array in topology.volumes[volume].arrays)),
+    )
+
+
+def _reach(topology: Topology, plan: str) -> str:
+    """How the plan's arrays are reached, for a delete or a refresh that has no topology at hand; references only, no credential."""
+    arrays = {name: topology.arrays[name] for name in topology.plan_arrays(plan)}
+    return codec.canonical(
+        {
+            name: {**spec.options, "site": spec.site, "driver": spec.driver, "budget": topology.source_budget}
+            for name, spec in arrays.items()
+        }
+    )
+
+
+def _in_start_order(plan: PlanSpec) -> list[str]:
+    """Members such that each comes after those that it waits for (the loader has refused circles)."""
+    done: list[str] = []
+    waiting = list(plan.members)
+    while waiting:
+        ready = [vm for vm in waiting if set(started_before(plan, vm)) <= set(done)]
+        done += ready
+        waiting = [vm for vm in waiting if vm not in ready]
+    return done
