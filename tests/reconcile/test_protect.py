@@ -195,6 +195,25 @@ def test_watch_does_each_plan_in_its_own_time_until_it_is_asked_to_end(make: Mak
     assert all("took e1-" in line for line in lines)
 
 
+def test_watch_asks_a_silent_copy_again_in_each_round(make: MakeLab, clock: Clock) -> None:
+    lab = make(backup={"every": "15m"})
+    world, stop, lines = lab.world(), threading.Event(), []
+
+    def heard(line: str) -> None:
+        if "next at" in line:
+            lines.append(line)
+            clock.forward(20)
+            lab.heal("array:west-a")
+            if len(lines) == 2:
+                stop.set()
+
+    world.progress = heard
+    lab.lose("array:west-a")
+    watch(world, ["shop"], stop, clock=lambda: clock.time)
+    assert "array west-a is silent" in lines[0]
+    assert "sent 2 volumes to west-a" in lines[1]
+
+
 def test_watch_outlives_a_lease_that_another_holds(make: MakeLab, clock: Clock) -> None:
     lab = make(backup={"every": "15m"})
     world, stop, lines = lab.world(), threading.Event(), []

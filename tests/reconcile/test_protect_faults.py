@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from typing import Any
@@ -150,12 +151,10 @@ def test_a_link_that_is_cut_in_a_transfer(lab: Lab, monkeypatch: pytest.MonkeyPa
     lab.protect()
     lab.write(6400, "db")
     small_steps(monkeypatch)
-    asked = 0
+    asked = itertools.count(1)  # two transfers ask at once
 
     def cut() -> str | None:
-        nonlocal asked
-        asked += 1
-        if asked == 5:
+        if next(asked) == 5:
             lab.lose("link:east/west")
         return None
 
@@ -241,16 +240,22 @@ def test_refused_while_a_volume_is_lost_here(lab: Lab) -> None:
         lab.protect()
 
 
+def test_refused_while_a_volume_is_lost_here_and_nobody_can_say_more(lab: Lab) -> None:
+    lab.protect()
+    destroy(lab, "east-a", "vol-1")
+    lab.lose("array:west-a")
+    with pytest.raises(Refused, match=r"volume vol-1 was made and is not at east any more"):
+        lab.protect()
+
+
 def test_a_move_that_is_claimed_stops_a_transfer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.protect()
     lab.write(6400, "db")
     small_steps(monkeypatch)
-    asked = 0
+    asked = itertools.count(1)  # two transfers ask at once
 
     def claimed() -> str | None:
-        nonlocal asked
-        asked += 1
-        if asked == 5:
+        if next(asked) == 5:
             put(lab, keys.claim_key("shop-test", "shop"), claim(lab))
         return None
 
