@@ -27,6 +27,7 @@ OpenHost = Callable[[HostSpec, float], Hypervisor]
 
 # Calls whose Unreachable may speak of the other end of a path, not of the array that was called.
 _PATH_CALLS = frozenset({"receive"})
+_GRACE = 3.0
 
 
 class _Watched:
@@ -144,8 +145,8 @@ class Fleet:
         answers: dict[str, ArrayState | HostState | Silent] = {}
         pool = ThreadPoolExecutor(max_workers=len(asked), thread_name_prefix="sweep")
         futures: dict[Future[ArrayState | HostState], _Asked] = {pool.submit(ask.call): ask for ask in asked}
-        # The drivers keep the budget themselves; the half second more is for the last answers to come through.
-        done, late = wait(futures, timeout=self.topology.source_budget + 0.5)
+        # The drivers keep the budget themselves; the rest is for a driver that does not, or a machine that is busy.
+        done, late = wait(futures, timeout=2 * self.topology.source_budget + _GRACE)
         for future in done:
             key = futures[future].key
             try:
@@ -154,7 +155,7 @@ class Fleet:
                 answers[key] = self._silent[key] = _silence(error)
         for future in late:
             key = futures[future].key
-            answers[key] = self._silent[key] = Silent(f"{key} gave no answer within {self.topology.source_budget:g} s")
+            answers[key] = self._silent[key] = Silent(f"{key} gave no answer within {2 * self.topology.source_budget + _GRACE:g} s")
         pool.shutdown(wait=False, cancel_futures=True)
         return answers
 

@@ -13,8 +13,9 @@ from dr_provider.model.records import Claim
 from dr_provider.model.state import Silent
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Action, Decision, Loss, Want
-from dr_provider.reconcile.repair import decide_repair, fence_mapped, restore_copies, start_vms
+from dr_provider.reconcile.repair import decide_repair, fence_mapped, restore_copies
 from dr_provider.reconcile.source import look_at_source
+from dr_provider.reconcile.starts import start_vms
 from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.word import ask_for_word, parse_word

@@ -165,10 +165,6 @@ class Run:
                     continue
         return None
 
-    def recorded_host(self, vm: str) -> str:
-        """The host that the newest backup record names for the VM; for people, never for placing it."""
-        return next((p.intent.hosts[vm] for p in reversed(self.view.points) if vm in p.intent.hosts), "unknown")
-
     def owner_of(self, vm: str) -> Owner:
         """The VM's owner travels with it: as a host knows it, else as its backup does, else the topology itself."""
         for place in self.view.places:

@@ -44,12 +44,14 @@ def standing(view: PlanView, volume: str, active: str, other: str) -> CopyStandi
     """How the copy at `other` stands to the one at `active`."""
     array = view.copy_array(volume, other)
     source, target = view.volume(volume, active), view.volume(volume, other)
-    if view.array_state(volume, other) is None or view.array_state(volume, active) is None:
+    if view.array_state(volume, other) is None:
         return CopyStanding(volume, array, "unknown")
+    mapped = tuple(sorted(lun.name for lun in target.luns.values() if lun.mapped_to is not None)) if target else ()
+    if view.array_state(volume, active) is None:
+        return CopyStanding(volume, array, "unknown", mapped=mapped)
     if target is None or (not target.snapshots and not target.writable):
         # A volume that a first full copy is still coming into is none yet.
         return CopyStanding(volume, array, "absent")
-    mapped = tuple(sorted(lun.name for lun in target.luns.values() if lun.mapped_to is not None))
     if source is None:
         return CopyStanding(volume, array, "unknown", mapped=mapped)
     common = common_snapshot(source, target)

@@ -22,8 +22,9 @@ from dr_provider.reconcile.aside import decide_abort, decide_create, decide_reso
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.placement import place
-from dr_provider.reconcile.repair import add_starts, decide_repair, fence_mapped, restore_copies, stop_stale
+from dr_provider.reconcile.repair import decide_repair, fence_mapped, level_copies, restore_copies, stop_stale
 from dr_provider.reconcile.source import Source, look_at_source
+from dr_provider.reconcile.starts import add_starts, unasked
 from dr_provider.reconcile.steps import Steps, started_before
 from dr_provider.reconcile.terms import (
     choose,
@@ -58,7 +59,8 @@ def decide(view: PlanView, want: Want) -> Decision:
         return decide_create(view, want)
     if claim is not None:
         return _under_way(view, want, claim, epoch, word)
-    notes = word_notes(plan, word, epoch, moving=want.site not in (None, epoch.site))
+    moving = want.site not in (None, epoch.site)
+    notes = word_notes(plan, word, epoch, used=moving or bool(unasked(view, epoch)))
     if want.site is None or want.site == epoch.site:
         decision = decide_repair(view, want)
     elif (reason := not_meant(view, want, epoch, word)) is not None:
@@ -108,6 +110,8 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
     point, final, sentence = choose(view, want, claim, source, target, brought_back=bool(prelude))
     if sentence:
         refused.append(sentence)
+    if claim is None and point is not None:
+        prelude += level_copies(view, target, point.id, steps, after=steps.ids("stop", "fence"))
     needs = needs_word(view, source, claim, final, target)
     given = word is not None and word.epoch == epoch.number
     if needs and not given and not (claim and claim.word):
@@ -123,7 +127,7 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
     if placement.unplaced and source.kind == "planned":
         refused += placement.unplaced.values()
     degraded = () if source.kind == "planned" else tuple(placement.unplaced.values())
-    loss = loss_of(view, source, point, final)
+    loss = loss_of(view, source, claim, point, final)
     decision = replace(
         decision, point=point.id if point else None, loss=loss, warnings=tuple(warnings), degraded=degraded
     )
@@ -222,7 +226,7 @@ def _actions(
     for name in view.volume_names:
         array, wait = view.copy_array(name, target), ready
         if name not in broken:
-            if is_beyond(view, name, target, point):
+            if f"demote:{name}" not in prelude and is_beyond(view, name, target, point):
                 copy = keys.safety_volume(name, f"e{number}.{target}")
                 sentence = f"keep what {name} on {array} holds beyond {chosen} as safety copy {copy}"
                 wait = [

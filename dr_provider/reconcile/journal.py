@@ -10,6 +10,7 @@ import os
 import statistics
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -40,6 +41,7 @@ class Journal:
         self.path: Path | None = None
         self._file: TextIO | None = None
         self._lock = threading.Lock()
+        self._warn = warn
         started = keys.now()
         folder = journal_folder(topology, decision.plan)
         try:
@@ -65,16 +67,25 @@ class Journal:
         with self._lock:
             line = {"time": keys.stamp(keys.now()), **line}
             self.lines.append(line)
-            if self._file is not None:
+            if self._file is None:
+                return
+            try:
                 self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
                 self._file.flush()
+            except OSError as error:
+                # A full disk, say: what is not written out yet goes with the file.
+                self._file, lost = None, self._file
+                with suppress(OSError):
+                    lost.close()
+                self._warn(f"the journal {self.path} ends here ({error.strerror}); the move goes on without a local copy")
 
     def close(self) -> None:
         """No more lines are for the local file."""
         with self._lock:
             if self._file is not None:
-                self._file.close()
-                self._file = None
+                self._file, ended = None, self._file
+                with suppress(OSError):
+                    ended.close()
 
     def text(self) -> str:
         with self._lock:
@@ -88,7 +99,7 @@ def _measured(topology: str, plan: str) -> dict[str, float]:
     files = sorted(folder.glob("*.jsonl"))[-_READ_LAST:] if folder.is_dir() else []
     for file in files:
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             continue
         for line in lines:

@@ -15,14 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 from dr_provider.model import keys, stopping
-from dr_provider.model.codec import load
-from dr_provider.model.errors import CorruptRecord, DrError, LeaseHeld, MoveInProgress, Refused, Stopped, Unreachable
-from dr_provider.model.vm import VmDefinition
+from dr_provider.model.errors import DrError, LeaseHeld, MoveInProgress, Refused, Stopped, Unreachable
 from dr_provider.protection import backup, pins, retention
-from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.reconcile.cycle import Cycle, ProtectOutcome, Stop, Transfer
 from dr_provider.reconcile.due import Due, next_due, what_is_due
 from dr_provider.reconcile.lease import hold_lease
+from dr_provider.reconcile.places import backup_places
 from dr_provider.reconcile.transfers import claim_guard, mirrors_of, open_mirrors, say_unreached, send_all
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
@@ -154,34 +152,6 @@ def _repair(cycle: Cycle, view: PlanView) -> PlanView:
 
 
 # -- the group ----------------------------------------------------------------------------------
-
-
-def backup_places(view: PlanView, site: str) -> backup.Places:
-    """Where each VM is at a site, for a group's record. Of a VM that no answering host shows, the newest record tells definition and host:
-    without that, a point taken while its host is lost could not restore it."""
-    silent = view.silent_hosts(site)
-    found: dict[str, tuple[str, VmDefinition, bool | None]] = {}
-    for vm in view.spec.members:
-        place = view.place(vm, site)
-        if place is not None:
-            found[vm] = (place.host, place.state.definition, place.running)
-            continue
-        recorded = _recorded(view.points, vm, site)
-        if recorded is not None:
-            host, definition = recorded
-            found[vm] = (host, definition, None if silent else False)
-    return found
-
-
-def _recorded(points: Iterable[RecoveryPoint], vm: str, site: str) -> tuple[str, VmDefinition] | None:
-    for point in sorted(points, key=lambda p: p.order, reverse=True):
-        text = point.intent.definitions.get(vm)
-        if text is not None and point.intent.site == site:
-            try:
-                return point.intent.hosts.get(vm, ""), load(VmDefinition, text, f"recovery point {point.id}, VM {vm}")
-            except CorruptRecord:
-                continue
-    return None
 
 
 def _members(cycle: Cycle, view: PlanView) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from dr_provider.model.topology import PlanSpec
 from dr_provider.reconcile import ownership
 from dr_provider.reconcile.decision import Want
 from dr_provider.reconcile.provision import LunResult, VolumeResult, ensure_lun, ensure_volume
-from dr_provider.reconcile.provision_mirrors import MirrorResult, ensure_mirror, mirror_name
+from dr_provider.reconcile.provision_mirrors import MirrorResult, ensure_mirror
 from dr_provider.reconcile.provision_vms import Placed, VmResult, ensure_vm
 from dr_provider.reconcile.run import run_plan
 from dr_provider.reconcile.world import World
@@ -71,7 +71,7 @@ def _apply_plan(world: World, plan: PlanSpec, each: Callable[[Iterable[Callable[
     each(
         [
             lambda v=v, c=copy.array: ensure_mirror(  # type: ignore[misc]
-                world, v.name, c, _owner(world, seen, "mirror", mirror_name(v.name, c), (v.home, c))
+                world, v.name, c, _owner(world, seen, "mirror", keys.mirror_name(v.name, c), (v.home, c))
             )
             for v in volumes
             for copy in v.copies

@@ -20,7 +20,7 @@ from dr_provider.reconcile.provision import Released, ground, in_move, not_mine
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
-__all__ = ["MirrorResult", "ensure_mirror", "mirror_name", "release_mirror"]
+__all__ = ["MirrorResult", "ensure_mirror", "release_mirror"]
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,6 @@ class MirrorResult:
     pending: str | None = None
 
 
-def mirror_name(volume: str, copy: str) -> str:
-    """A mirror is a pair of copies of a volume; the topology names it by the one that is not its home."""
-    return f"{volume}.{copy}"
-
-
 def ensure_mirror(world: World, volume: str, copy: str, owner: Owner, *, adopt: bool = False) -> MirrorResult:
     """Send the volume to its other copy where that is absent. Raises Conflict (another stack's), ArrayFull."""
     topology = world.topology
@@ -48,7 +43,7 @@ def ensure_mirror(world: World, volume: str, copy: str, owner: Owner, *, adopt: 
     plan = topology.plan_of_volume(volume)
     if plan is None or copy not in spec.arrays:
         raise BadInput(f"volume {volume}: it has no copy on {copy} that a plan protects")
-    name, pair = mirror_name(volume, copy), (spec.home, copy)
+    name, pair = keys.mirror_name(volume, copy), (spec.home, copy)
     view = world.view(plan.name)
     recorded = ownership.owner_of(view.seen, topology.name, "mirror", name, pair)
     ownership.check_taking("mirror", name, recorded, owner, adopt=adopt)
@@ -123,7 +118,7 @@ def release_mirror(
     world: World, plan: str, volume: str, copy: str, pair: tuple[str, ...], owner: Owner, *, delete_data: bool
 ) -> Released:
     """Let the pair go. The copy stays, unless the topology says to delete the volume's data. Raises MoveInProgress, Busy."""
-    name = mirror_name(volume, copy)
+    name = keys.mirror_name(volume, copy)
     notes = not_mine(world, "mirror", name, pair, owner)
     if notes is not None:
         return notes

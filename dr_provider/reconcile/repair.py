@@ -10,20 +10,20 @@ Invariants, in this order:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dr_provider.model import keys
 from dr_provider.model.records import Epoch
-from dr_provider.model.state import ArrayState, Silent
-from dr_provider.model.topology import VmSpec
+from dr_provider.model.state import Silent
 from dr_provider.reconcile.copies import CopyStanding, standing, wrote_after
 from dr_provider.reconcile.decision import Decision, Want
-from dr_provider.reconcile.placement import place
-from dr_provider.reconcile.steps import Steps, started_before, tier_of
-from dr_provider.reconcile.view import PlanView
+from dr_provider.reconcile.starts import start_vms, unasked, waiting
+from dr_provider.reconcile.steps import Steps
+from dr_provider.reconcile.view import PlanView, VmPlace
+from dr_provider.reconcile.word import parse_word
 
-__all__ = ["Stale", "decide_repair", "restore_copies", "start_vms", "stop_stale"]
+__all__ = ["Stale", "decide_repair", "fence_mapped", "level_copies", "restore_copies", "stop_stale"]
 
 
 @dataclass
@@ -48,14 +48,20 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
 
     before = _records(view, epoch, steps)
     warnings += _silent_side(view, active, active=True)
-    # Stale sides hold still before anything starts here.
+    word = parse_word(plan, want.word)
+    unsure = () if word is not None and word.epoch == epoch.number else unasked(view, epoch)
+    # Stale sides hold still before anything starts here. A side that cannot be asked is not known to be stale.
     stale: dict[str, Stale] = {}
     for other in view.spec.sites:
         if other != active:
-            stale[other] = stop_stale(view, epoch, other, steps, before)
+            stale[other] = _left_alone(view, other) if unsure else stop_stale(view, epoch, other, steps, before)
             warnings += stale[other].warnings
-    starts, said = start_vms(view, active, steps, after=before, last=steps.ids("split", "stop", "fence"))
-    degraded += said
+    starts: list[str] = []
+    if unsure:
+        degraded += waiting(view, epoch, unsure)
+    else:
+        starts, said = start_vms(view, active, steps, after=before, last=steps.ids("split", "stop", "fence"))
+        degraded += said
     if not any(side.evidence for side in stale.values()):
         for other, side in stale.items():
             if side.ready:
@@ -98,14 +104,22 @@ def _records(view: PlanView, epoch: Epoch, steps: Steps) -> list[str]:
 
 def _silent_side(view: PlanView, site: str, *, active: bool) -> list[str]:
     said = []
-    for name, reason in {**view.silent_arrays(site), **view.silent_hosts(site)}.items():
-        if not isinstance((view.seen.arrays.get(name) or view.seen.hosts.get(name)), ArrayState):
-            what = "where the plan is active" if active else "so the plan is not protected there"
-            said.append(f"{site}: {reason} ({what})")
+    what = "where the plan is active" if active else "so the plan is not protected there"
+    for reason in (*view.silent_arrays(site).values(), *view.silent_hosts(site).values()):
+        said.append(f"{site}: {reason} ({what})")
     return said
 
 
 # -- the stale side -----------------------------------------------------------------------------
+
+
+def _left_alone(view: PlanView, other: str) -> Stale:
+    """A side of which it cannot be known whether it is past: what runs there goes on."""
+    said = [
+        f"VM {place_.vm} runs on {place_.host} at {other}, which may have taken over and cannot be asked; it is left running"
+        for place_ in view.running_at(other)
+    ]
+    return Stale(warnings=[*_silent_side(view, other, active=False), *said], ready=False)
 
 
 def stop_stale(view: PlanView, epoch: Epoch, other: str, steps: Steps, after: Iterable[str]) -> Stale:
@@ -115,7 +129,7 @@ def stop_stale(view: PlanView, epoch: Epoch, other: str, steps: Steps, after: It
     copies = [standing(view, name, epoch.site, other) for name in view.volume_names]
     running = view.running_at(other)
     for place_ in running:
-        if _could_write(view, place_.vm, copies, other):
+        if _could_write(view, place_, copies, other):
             side.evidence.append(
                 f"VM {place_.vm} was seen running on {place_.host} at {other} after epoch {epoch.number} had been committed at {epoch.site}"
             )
@@ -154,15 +168,16 @@ def stop_stale(view: PlanView, epoch: Epoch, other: str, steps: Steps, after: It
     return side
 
 
-def _could_write(view: PlanView, vm: str, copies: list[CopyStanding], other: str) -> bool:
+def _could_write(view: PlanView, at: VmPlace, copies: list[CopyStanding], other: str) -> bool:
     """A VM that runs on LUNs that were taken from it writes nothing; with a silent array nobody can say that."""
-    volumes = view.topology.vms[vm].volumes()
+    spec = view.topology.vms.get(at.vm)  # None: taken out of the topology while this side was away
+    volumes = spec.volumes() if spec else tuple(disk.volume for disk in at.state.definition.disks)
     for copy in copies:
         if copy.volume not in volumes:
             continue
         if view.array_state(copy.volume, other) is None:
             return True
-        if any(lun.partition(".")[0] == vm for lun in copy.mapped):
+        if any(lun.partition(".")[0] == at.vm for lun in copy.mapped):
             return True
     return False
 
@@ -267,18 +282,36 @@ def restore_copies(
     )
     for name in view.volume_names:
         source, target = view.copy_array(name, active), view.copy_array(name, other)
+        said = f"send volume {name} from {source} to {target}"
         steps.add(
-            "send",
-            name,
-            f"send volume {name} from {source} to {target}",
-            after=[backup],
-            group="reverse",
-            needed=False,
-            volume=name,
-            source=source,
-            target=target,
+            "send", name, said, after=[backup], group="reverse", needed=False, volume=name, source=source, target=target
         )
+    said, sends = f"check that a recovery point of this epoch is whole at {other}", steps.ids("send")
+    steps.add("settle", "", said, after=[backup], last=sends, group="reverse", needed=False, site=active, other=other)
     return []
+
+
+def level_copies(view: PlanView, target: str, point: str, steps: Steps, *, after: Iterable[str]) -> list[str]:
+    """Make copies at a site that are no destinations, and that nobody can be asked about, destinations that stand at a point they hold;
+    what is beyond it is kept. Ids."""
+    made: list[str] = []
+    turned = {action.of["volume"] for action in steps.actions if action.verb in ("demote", "clear")}
+    label = f"e{view.epoch.number}.{target}" if view.epoch else f"e0.{target}"
+    for name in view.volume_names:
+        copy, array = view.volume(name, target), view.copy_array(name, target)
+        if copy is None or not copy.writable or name in turned or copy.snapshot(point) is None:
+            continue
+        wait = list(after)
+        if copy.changed or copy.snapshots[-1].name != point:
+            safety = keys.safety_volume(name, label)
+            sentence = f"keep what {name} on {array} holds beyond {point} as safety copy {safety}"
+            wait = [steps.add("keep", name, sentence, after=wait, volume=name, array=array, name=safety)]
+        sentence = f"make {name} on {array} a destination, at {point}"
+        wait = [
+            steps.add("demote", name, sentence, after=wait, group="reverse", volume=name, array=array, snapshot=point)
+        ]
+        made += wait
+    return made
 
 
 def _unsent(view: PlanView, active: str, other: str, copies: Iterable[CopyStanding]) -> bool:
@@ -294,94 +327,6 @@ def _established(view: PlanView, volume: str, active: str) -> bool:
     """Whether the volume has been in use: an absent copy of a volume that is only being made is its Mirror's work, not a repair."""
     source = view.volume(volume, active)
     return source is not None and view.epoch is not None and view.epoch.number > 1 and bool(source.snapshots)
-
-
-# -- VMs ------------------------------------------------------------------------------------------
-
-
-def start_vms(
-    view: PlanView, site: str, steps: Steps, *, after: Iterable[str], last: Iterable[str] = ()
-) -> tuple[list[str], list[str]]:
-    """Attach and start, in tier order, each VM that should run at the site and does not; ids, and sentences on those that cannot."""
-    missing, said = _not_running(view, site)
-    placement = place(view, site, missing)
-    return add_starts(view, placement.hosts, steps, after=after, last=last), said + list(placement.unplaced.values())
-
-
-def add_starts(
-    view: PlanView, hosts: Mapping[str, str], steps: Steps, *, after: Iterable[str], last: Iterable[str] = ()
-) -> list[str]:
-    """Two steps a VM: all are attached at once, and each starts when those before it are up."""
-    wait, ended = list(after), list(last)
-    ordered = [vm for vm in view.spec.members if vm in hosts]
-    attached = {
-        vm: steps.add(
-            "attach",
-            vm,
-            f"map the LUNs of VM {vm} to {hosts[vm]} and define it there",
-            after=wait,
-            last=ended,
-            group="attach",
-            vm=vm,
-            host=hosts[vm],
-        )
-        for vm in ordered
-    }
-    for vm in ordered:
-        first = [f"start:{other}" for other in started_before(view.spec, vm) if other in hosts]
-        steps.add(
-            "start",
-            vm,
-            f"start VM {vm} on {hosts[vm]}",
-            after=[attached[vm], *first],
-            group="start",
-            needed=view.spec.tiers[tier_of(view.spec, vm)].on_failure != "continue",
-            vm=vm,
-            host=hosts[vm],
-        )
-    return steps.ids("start")
-
-
-def _not_running(view: PlanView, site: str) -> tuple[tuple[VmSpec, ...], list[str]]:
-    """VMs that have data at the site and do not run there, and sentences on those of which too little is known."""
-    epoch = view.epoch
-    silent = view.silent_hosts(site)
-    missing: list[VmSpec] = []
-    said: list[str] = []
-    for vm in view.vms:
-        known = view.place(vm.name, site)
-        if known is not None and known.running:
-            continue
-        if silent and known is None:
-            said.append(
-                f"VM {vm.name}: not seen at {site}, and {', '.join(sorted(silent))} is silent; it may run there"
-            )
-            continue
-        fresh = known is None and ((epoch is not None and epoch.number == 1) or view.never_made("vm", vm.name))
-        if fresh:
-            continue  # never made yet: its own resource makes it
-        lacking = _lacking(view, vm, site)
-        if lacking:
-            said.append(lacking)
-        else:
-            missing.append(vm)
-    return tuple(missing), said
-
-
-def _lacking(view: PlanView, vm: VmSpec, site: str) -> str:
-    """Why the VM cannot be started on the site's data; empty: it can."""
-    for disk in vm.disks:
-        array = view.copy_array(disk.volume, site)
-        if view.array_state(disk.volume, site) is None:
-            return f"VM {vm.name}: it does not run, and array {array} with its disk {disk.role} is silent"
-        volume = view.volume(disk.volume, site)
-        if volume is None:
-            return (
-                f"VM {vm.name}: it does not run, and volume {disk.volume} with its disk {disk.role} is not on {array}"
-            )
-        if keys.lun_name(vm.name, disk.role) not in volume.luns:
-            return f"VM {vm.name}: its disk {disk.role} is not in volume {disk.volume} at {site} (added after the recovery point); `up` makes it"
-    return ""
 
 
 def _newer_elsewhere(view: PlanView, active: str) -> list[tuple[str, str]]:

@@ -129,6 +129,9 @@ def _carry_out(world: World, plan: str, want: Want, decision: Decision, lease: H
     view = world.view(plan)
     journal = Journal(decision, world.topology.name, want.by, lambda line: world.progress(f"plan {plan}: {line}"))
     run = Run(world, view, decision, want, lease, view.claim, stopping.requested)
+    if run.claim is not None and run.claim.point is None and decision.point is not None:
+        # It was claimed for a final snapshot that is not to be had any more.
+        run.change_claim(point=decision.point)
     if any(place.state.frozen for place in view.places):
         backup.thaw_all(world.fleet, world.topology, plan, view.seen)
     result = _execute(run, decision, journal)

@@ -29,6 +29,9 @@ class Steps:
         **of: str,
     ) -> str:
         action_id = f"{verb}:{subject}" if subject else verb
+        if any(action.id == action_id for action in self.actions):
+            # A VM that is seen running on two hosts of a site is stopped on both.
+            action_id += f"#{sum(a.id.partition('#')[0] == action_id for a in self.actions) + 1}"
         wait, ended = tuple(dict.fromkeys(after)), tuple(dict.fromkeys(last))
         self.actions.append(Action(action_id, verb, sentence, wait, ended, of, group or verb, needed))
         return action_id

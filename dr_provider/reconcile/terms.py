@@ -9,7 +9,7 @@ from dr_provider.model import keys
 from dr_provider.model.records import Claim, Epoch
 from dr_provider.protection.catalogue import RecoveryPoint, choose_point, newest
 from dr_provider.reconcile.decision import Decision, Loss, Want
-from dr_provider.reconcile.source import Source
+from dr_provider.reconcile.source import Source, final_kind
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.word import Word, ask_for_word
 
@@ -54,8 +54,8 @@ def not_meant(view: PlanView, want: Want, epoch: Epoch, word: Word | None) -> st
     return f"{said} as before, which moves nothing; set dr:activeSites.{plan} to {epoch.site}"
 
 
-def word_notes(plan: str, word: Word | None, epoch: Epoch, *, moving: bool) -> tuple[str, ...]:
-    if word is None or (moving and word.epoch == epoch.number):
+def word_notes(plan: str, word: Word | None, epoch: Epoch, *, used: bool) -> tuple[str, ...]:
+    if word is None or (used and word.epoch == epoch.number):
         return ()
     why = (
         "not needed"
@@ -133,12 +133,13 @@ def restorable(view: PlanView, vm: str, point: RecoveryPoint | None, final: bool
     return False
 
 
-def loss_of(view: PlanView, source: Source, point: RecoveryPoint | None, final: bool) -> Loss:
+def loss_of(view: PlanView, source: Source, claim: Claim | None, point: RecoveryPoint | None, final: bool) -> Loss:
     if final:
         return Loss(0.0, f"nothing is lost: the last state of {source.site} is sent before the break")
     if point is None:
         return Loss(None, "not known")
-    if point.intent.kind.startswith("final."):
+    # The final snapshot of an earlier move, or of one that was called off, is a point like any other.
+    if claim is not None and point.intent.kind == final_kind(claim.id):
         return Loss(0.0, f"nothing is lost: {point.id} is the last state of {source.site}")
     seconds = max(0.0, (keys.at(view.seen.time) - keys.at(point.time)).total_seconds())
     return Loss(

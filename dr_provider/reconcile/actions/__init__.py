@@ -37,6 +37,7 @@ VERBS: Mapping[str, Callable[[Run, Action], str]] = {
     "clear": reversing.clear,
     "backup": reversing.backup,
     "send": reversing.send,
+    "settle": reversing.settled,
     "remirror": reversing.remirror,
     "record": claims.record,
     "split": claims.split,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from dr_provider.model import keys
 from dr_provider.model.errors import DrError
 from dr_provider.protection import backup as backups
 from dr_provider.protection.catalogue import newest
+from dr_provider.reconcile.abreast import abreast
 from dr_provider.reconcile.actions.storage import keep, transfer
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Action
+from dr_provider.reconcile.places import backup_places
 
-__all__ = ["backup", "clear", "demote", "protect", "remirror", "reverse", "send"]
+__all__ = ["backup", "clear", "demote", "protect", "remirror", "reverse", "send", "settled"]
 
 
 def reverse(run: Run, action: Action) -> str:
@@ -88,11 +89,11 @@ def remirror(run: Run, action: Action) -> str:
 
 
 def backup(run: Run, action: Action) -> str:
-    """A recovery point where the plan is active."""
+    """A recovery point where the plan is active; the view knows it afterwards."""
     site = action.of["site"]
     view = run.fresh()
     epoch = run.epoch()
-    return backups.take_group(
+    point = backups.take_group(
         run.world.fleet,
         run.world.topology,
         run.plan,
@@ -100,15 +101,13 @@ def backup(run: Run, action: Action) -> str:
         epoch=epoch,
         sequence=backups.next_sequence(view.points, epoch.number),
         guard=run.guard,
-        view_places={
-            p.vm: (p.host, p.state.definition, p.running)
-            for p in sorted(view.places, key=lambda p: p.running)
-            if p.site == site
-        },
+        view_places=backup_places(view, site),
         kind="backup",
         consistency=view.spec.backup.consistency,
         progress=run.world.progress,
     )
+    run.fresh()
+    return point
 
 
 def send(run: Run, action: Action) -> str:
@@ -116,8 +115,6 @@ def send(run: Run, action: Action) -> str:
     arrays = run.world.topology.arrays
     source, target = arrays[action.of["source"]].site, arrays[action.of["target"]].site
     point = newest(run.view.points, source)
-    if point is None or point.epoch != run.epoch().number:
-        point = newest(run.fresh().points, source)
     return transfer(run, action.of["volume"], source, target, snapshot=point.id if point else None)
 
 
@@ -125,12 +122,23 @@ def protect(run: Run, action: Action) -> str:
     """A new recovery point, sent to the other side, and checked to be whole there."""
     site, other = action.of["site"], action.of["other"]
     point = backup(run, action)
+    abreast(run.view.volume_names, lambda name: transfer(run, name, site, other, snapshot=point))
+    return settled(run, replace(action, of={"site": site, "other": other, "point": point}))
+
+
+def settled(run: Run, action: Action) -> str:
+    """Check that a recovery point of this epoch is whole at the other side; from then on no fork of before is needed."""
+    site, other, epoch = action.of["site"], action.of["other"], run.epoch()
     view = run.fresh()
-    with ThreadPoolExecutor(max_workers=max(1, len(view.volume_names)), thread_name_prefix="send") as pool:
-        list(pool.map(lambda name: transfer(run, name, site, other, snapshot=point), view.volume_names))
-    arrived = next((p for p in run.fresh().points if p.id == point), None)
-    if arrived is None or not arrived.complete_at(other):
-        raise DrError(
-            f"plan {run.plan}: recovery point {point} is not whole at {other} after its transfer; run dr protect {run.plan}"
-        )
-    return f"{point} is whole at {other}"
+    arrived = [p for p in view.points if p.epoch == epoch.number and p.complete_at(other) and p.complete_at(site)]
+    wanted = action.of.get("point")
+    if not arrived or (wanted and wanted not in {p.id for p in arrived}):
+        named = f"recovery point {wanted}" if wanted else f"a recovery point of epoch {epoch.number}"
+        raise DrError(f"plan {run.plan}: {named} is not whole at {other} after its transfer; run dr protect {run.plan}")
+    for at in (site, other):
+        for name in view.volume_names:
+            volume = view.volume(name, at)
+            forks = {tag for s in (volume.snapshots if volume else ()) for tag in s.holds if tag.startswith("fork.")}
+            for tag in sorted(forks):
+                run.array(view.copy_array(name, at)).release([name], tag, run.guard)
+    return f"{arrived[-1].id} is whole at {other}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dr_provider.model import keys
 from dr_provider.model.errors import ArrayFull, DrError, NothingToSend
 from dr_provider.model.records import Owner
-from dr_provider.model.vm import VmDefinition
 from dr_provider.protection import backup, replication
 from dr_provider.reconcile.context import Run, listed
 from dr_provider.reconcile.decision import Action
+from dr_provider.reconcile.places import backup_places
 from dr_provider.reconcile.source import final_kind
 
 __all__ = ["break_mirror", "bring", "fence", "final", "keep", "online", "transfer"]
@@ -40,15 +40,7 @@ def final(run: Run, action: Action) -> str:
     site = action.of["site"]
     view = run.fresh()
     epoch = run.epoch()
-    known: dict[str, tuple[str, VmDefinition, bool | None]] = {}
-    for vm in view.spec.members:
-        # Of a VM whose host is silent the last backup's record is all there is; without it the copy could not be restored from.
-        recorded = run.recorded(vm)
-        if recorded is not None:
-            known[vm] = (run.recorded_host(vm), recorded, None)
-    for place in sorted(view.places, key=lambda p: p.running):
-        if place.site == site:
-            known[place.vm] = (place.host, place.state.definition, place.running)
+    known = backup_places(view, site)
     # Guests that this run saw shut down have written everything; of the others only the array's order of writes is known.
     everyone = all(vm in run.graceful or (vm in known and known[vm][2] is False) for vm in view.spec.members)
     return backup.take_group(

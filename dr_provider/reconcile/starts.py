@@ -1,0 +1,133 @@
+"""VMs that should run at a site and do not, and the steps that start them. Pure.
+
+Invariants: what runs is left running. A VM is started only where it is known that no other side has taken over: by asking it, or by the
+operator's word ("starting asks, running does not").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from dr_provider.model import keys
+from dr_provider.model.records import Epoch
+from dr_provider.model.state import Silent
+from dr_provider.model.topology import VmSpec
+from dr_provider.reconcile.placement import place
+from dr_provider.reconcile.steps import Steps, started_before, tier_of
+from dr_provider.reconcile.view import PlanView
+from dr_provider.reconcile.word import ask_for_word
+
+__all__ = ["add_starts", "not_running", "start_vms", "unasked", "waiting"]
+
+
+def unasked(view: PlanView, epoch: Epoch) -> tuple[str, ...]:
+    """Why it is not known that the plan is still active where the epoch says: another side is silent, and may have taken over. Empty: known.
+
+    A side that was given up when the epoch was made (in a disaster, or by the word) is not asked until that move has come to its end:
+    while some of its VMs run, or no recovery point of the epoch is there yet.
+    """
+    given_up = epoch.kind == "disaster" or epoch.word is not None
+    ended = any(point.epoch == epoch.number for point in view.points) and not view.running_at(epoch.site)
+    if given_up and not ended:
+        return ()
+    others = [array for site in view.spec.sites if site != epoch.site for array in view.site_arrays(site)]
+    states = [view.seen.arrays[array] for array in others]
+    # An array that was never made has taken nothing over.
+    return tuple(state.reason for state in states if isinstance(state, Silent) and not state.missing)
+
+
+def waiting(view: PlanView, epoch: Epoch, reasons: Iterable[str]) -> list[str]:
+    """Sentences on the VMs that are not started because another side cannot be asked."""
+    missing, said = not_running(view, epoch.site)
+    if missing:
+        plan, names = view.spec.name, ", ".join(vm.name for vm in missing)
+        said.append(
+            f"plan {plan}: {names} not running at {epoch.site}, and not started: another side might have taken over and cannot be asked "
+            f"({'; '.join(reasons)}); {ask_for_word(plan, epoch.number)}"
+        )
+    return said
+
+
+def start_vms(
+    view: PlanView, site: str, steps: Steps, *, after: Iterable[str], last: Iterable[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Attach and start, in tier order, each VM that should run at the site and does not; ids, and sentences on those that cannot."""
+    missing, said = not_running(view, site)
+    placement = place(view, site, missing)
+    return add_starts(view, placement.hosts, steps, after=after, last=last), said + list(placement.unplaced.values())
+
+
+def add_starts(
+    view: PlanView, hosts: Mapping[str, str], steps: Steps, *, after: Iterable[str], last: Iterable[str] = ()
+) -> list[str]:
+    """Two steps a VM: all are attached at once, and each starts when those before it are up."""
+    wait, ended = list(after), list(last)
+    ordered = [vm for vm in view.spec.members if vm in hosts]
+    attached = {
+        vm: steps.add(
+            "attach",
+            vm,
+            f"map the LUNs of VM {vm} to {hosts[vm]} and define it there",
+            after=wait,
+            last=ended,
+            group="attach",
+            vm=vm,
+            host=hosts[vm],
+        )
+        for vm in ordered
+    }
+    for vm in ordered:
+        first = [f"start:{other}" for other in started_before(view.spec, vm) if other in hosts]
+        steps.add(
+            "start",
+            vm,
+            f"start VM {vm} on {hosts[vm]}",
+            after=[attached[vm], *first],
+            group="start",
+            needed=view.spec.tiers[tier_of(view.spec, vm)].on_failure != "continue",
+            vm=vm,
+            host=hosts[vm],
+        )
+    return steps.ids("start")
+
+
+def not_running(view: PlanView, site: str) -> tuple[tuple[VmSpec, ...], list[str]]:
+    """VMs that have data at the site and do not run there, and sentences on those of which too little is known."""
+    epoch = view.epoch
+    silent = view.silent_hosts(site)
+    missing: list[VmSpec] = []
+    said: list[str] = []
+    for vm in view.vms:
+        known = view.place(vm.name, site)
+        if known is not None and known.running:
+            continue
+        if silent and known is None:
+            said.append(
+                f"VM {vm.name}: not seen at {site}, and {', '.join(sorted(silent))} is silent; it may run there"
+            )
+            continue
+        fresh = known is None and ((epoch is not None and epoch.number == 1) or view.never_made("vm", vm.name))
+        if fresh:
+            continue  # never made yet: its own resource makes it
+        lacking = _lacking(view, vm, site)
+        if lacking:
+            said.append(lacking)
+        else:
+            missing.append(vm)
+    return tuple(missing), said
+
+
+def _lacking(view: PlanView, vm: VmSpec, site: str) -> str:
+    """Why the VM cannot be started on the site's data; empty: it can."""
+    for disk in vm.disks:
+        array = view.copy_array(disk.volume, site)
+        if view.array_state(disk.volume, site) is None:
+            return f"VM {vm.name}: it does not run, and array {array} with its disk {disk.role} is silent"
+        volume = view.volume(disk.volume, site)
+        if volume is None:
+            return (
+                f"VM {vm.name}: it does not run, and volume {disk.volume} with its disk {disk.role} is not on {array}"
+            )
+        if keys.lun_name(vm.name, disk.role) not in volume.luns:
+            return f"VM {vm.name}: its disk {disk.role} is not in volume {disk.volume} at {site} (added after the recovery point); `up` makes it"
+    return ""
