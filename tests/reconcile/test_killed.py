@@ -71,8 +71,8 @@ CASES = {
     "planned": Case(lambda lab: None, _planned, _planned, "west", 2, WRITTEN + LATER, "east", 28),
     "site lost": Case(_gone, _forced, _forced, "west", 2, WRITTEN, None, 17),
     "hosts lost": Case(_hosts_gone, _planned, _planned, "west", 2, None, "east", 25),
-    "returned": Case(_returned, _repair, _repair, "west", 2, WRITTEN, "east", 9),
-    "split resolved": Case(_split, _resolve, _resolve, "east", 3, WRITTEN + LATER, "west", 18),
+    "returned": Case(_returned, _repair, _repair, "west", 2, WRITTEN, "east", 10),
+    "split resolved": Case(_split, _resolve, _resolve, "east", 3, WRITTEN + LATER, "west", 19),
 }
 
 POINTS = [(name, at) for name, case in CASES.items() for at in range(case.points)]
