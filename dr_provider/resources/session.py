@@ -10,12 +10,13 @@ import hashlib
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dr_provider.model.records import StoredTopology
     from dr_provider.model.topology import Topology
     from dr_provider.reconcile.provision_vms import Placed
     from dr_provider.reconcile.world import World
@@ -29,12 +30,12 @@ __all__ = [
     "say",
     "sentence",
     "settled",
-    "silent",
     "topology_of",
     "touched",
 ]
 
-T = TypeVar("T")
+_GRACE = 0.5
+"""Seconds that the other arrays get to say what they store, after the first has answered."""
 
 _lock = threading.RLock()
 _topologies: dict[str, Topology] = {}
@@ -121,33 +122,50 @@ def near(topology: str, stack: str, reach: str) -> World:
 
 
 def _stored(topology: str, reach: str) -> str:
+    """The newest topology text that the arrays store; who is silent holds up nobody once another has answered."""
+    from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+    from dr_provider.model.errors import CorruptRecord, NotReady, Unreachable
+
+    arrays: dict[str, dict[str, object]] = json.loads(reach)
+    pool = ThreadPoolExecutor(max_workers=len(arrays), thread_name_prefix="stored")
+    waiting: set[Future[StoredTopology]] = {
+        pool.submit(_read_stored, topology, name, options) for name, options in sorted(arrays.items())
+    }
+    found: list[StoredTopology] = []
+    said: list[str] = []
+    while waiting:
+        done, waiting = wait(waiting, timeout=_GRACE if found else None, return_when=FIRST_COMPLETED)
+        if not done:
+            break
+        for future in done:
+            try:
+                found.append(future.result())
+            except (Unreachable, NotReady, CorruptRecord) as error:
+                said.append(str(error))
+    pool.shutdown(wait=False)
+    if not found:
+        raise Unreachable(f"topology {topology}: none of its arrays can say what it is ({'; '.join(sorted(said))})")
+    return max(found, key=lambda stored: stored.serial).text
+
+
+def _read_stored(topology: str, name: str, options: Mapping[str, object]) -> StoredTopology:
     from dr_provider.arrays.registry import open_array
     from dr_provider.model import keys
     from dr_provider.model.codec import load
-    from dr_provider.model.errors import NotReady, Unreachable
+    from dr_provider.model.errors import NotReady
     from dr_provider.model.records import StoredTopology
     from dr_provider.model.topology import ArraySpec
 
-    said: list[str] = []
-    found: list[StoredTopology] = []
-    arrays: dict[str, dict[str, object]] = json.loads(reach)
-    for name, options in sorted(arrays.items()):
-        spec = ArraySpec(name, str(options["site"]), str(options["driver"]), _options(options))
-        array = open_array(spec, timeout=float(str(options["budget"])))
-        try:
-            text = array.read_record(keys.topology_key(topology))
-        except (Unreachable, NotReady) as error:
-            said.append(str(error))
-            continue
-        finally:
-            array.close()
-        if text is not None:
-            found.append(load(StoredTopology, text, f"array {name}, the stored topology"))
-        else:
-            said.append(f"array {name} stores no topology {topology}")
-    if not found:
-        raise Unreachable(f"topology {topology}: none of its arrays can say what it is ({'; '.join(said)})")
-    return max(found, key=lambda stored: stored.serial).text
+    spec = ArraySpec(name, str(options["site"]), str(options["driver"]), _options(options))
+    array = open_array(spec, timeout=float(str(options["budget"])))
+    try:
+        text = array.read_record(keys.topology_key(topology))
+    finally:
+        array.close()
+    if text is None:
+        raise NotReady(f"array {name} stores no topology {topology}")
+    return load(StoredTopology, text, f"array {name}, the stored topology")
 
 
 def _options(options: Mapping[str, object]) -> dict[str, object]:
@@ -172,13 +190,3 @@ def sentence() -> Iterator[None]:
         yield
     except DrError as error:
         raise RuntimeError(str(error)) from None
-
-
-def silent(call: Callable[[], T]) -> T | None:
-    """What the call gives; None where nobody answers it."""
-    from dr_provider.model.errors import NotReady, Unreachable
-
-    try:
-        return call()
-    except (Unreachable, NotReady):
-        return None
