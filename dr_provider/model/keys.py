@@ -18,6 +18,7 @@ __all__ = [
     "lease_key",
     "lease_prefix",
     "lun_name",
+    "mirror_name",
     "new_id",
     "new_incarnation",
     "now",
@@ -90,6 +91,11 @@ def drill_key(topology: str, plan: str, drill: str) -> str:
 
 def topology_key(topology: str) -> str:
     return f"{topology}/blob/topology"
+
+
+def mirror_name(volume: str, copy: str) -> str:
+    """A mirror is a pair of copies of a volume; the topology names it by the one that is not its home."""
+    return f"{volume}.{copy}"
 
 
 def lun_name(vm: str, role: str) -> str:

@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
-from dr_provider.model import addresses, units
+from dr_provider.model import addresses, credentials, units
 from dr_provider.model.problems import Path, Report, did_you_mean, listed, show
 
 __all__ = ["LATER_DRIVERS", "PARSERS", "check_schema", "schema"]
@@ -30,6 +30,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "IP address": addresses.ip,
     "address": addresses.interface,
     "MAC": addresses.mac,
+    "credential reference": credentials.parse,
 }
 LATER_DRIVERS = {"array": ("zfs", "ceph", "ontap"), "host": ("libvirt", "hyperv")}
 
@@ -109,6 +110,8 @@ def _sentences(error: ValidationError) -> Iterator[tuple[Path, str]]:
             yield path, _wrong_type(value, wanted, within)
         case "pattern":
             yield path, f"found {show(value)}; {_PATTERNS.get(str(within.get('title')), 'wanted other text')}"
+        case "title" if within.get("title") == "credential reference":
+            yield path, error.message  # what stands there may be the secret itself
         case "title":
             yield path, f"found {show(value)}; {error.message}"
         case "enum":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +83,40 @@ def test_images(tmp_path: Path) -> None:
     assert "there is no file" in found["vms.web.disks.root.image"]
     # A stored topology must be readable where the images are not.
     parse(path.read_text(), source="stored", base=tmp_path)
+
+
+def test_credentials_are_references_that_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("\n")
+    (tmp_path / "secret").write_text("s3cret\n")
+    monkeypatch.delenv("DR_TEST_SECRET", raising=False)
+
+    def refer(reference: str) -> Callable[[Doc], None]:
+        def change(doc: Doc) -> None:
+            doc["arrays"]["east-a"]["credentials"] = reference
+
+        return change
+
+    wrong = {
+        "env:DR_TEST_SECRET": "environment variable DR_TEST_SECRET is not set",
+        "file:/nowhere/at/all": "cannot be read (No such file",
+        f"file:{empty}": "is empty",
+        "config:password": "not built yet",
+        "hunter2": "never the secret itself",
+        "env:A;B": "never the secret itself",
+        "file:relative": "never the secret itself",
+    }
+    for reference, part in wrong.items():
+        with pytest.raises(TopologyInvalid) as caught:
+            load(write_topology(tmp_path, change=refer(reference)))
+        (problem,) = caught.value.problems
+        assert problem.path == "arrays.east-a.credentials"
+        assert part in problem.message
+        assert "hunter2" not in str(caught.value)
+    for reference in ("env:DR_TEST_SECRET", f"file:{tmp_path / 'secret'}"):
+        monkeypatch.setenv("DR_TEST_SECRET", "s3cret")
+        loaded = load(write_topology(tmp_path, change=refer(reference)))
+        assert "s3cret" not in loaded.text
+        # A recovery from an array is not held up by a secret of the lost side.
+        monkeypatch.delenv("DR_TEST_SECRET")
+        assert parse(loaded.text, source="stored", base=tmp_path) == loaded
