@@ -52,13 +52,12 @@ class ProtectedPlan(pulumi.ComponentResource):
         all_of_it = declared(config, plan)
         self.plan = DrPlan(plan.name, all_of_it.plan, self._under())
         volumes = {name: Volume(name, props, self._under(self.plan)) for name, props in all_of_it.volumes.items()}
-        luns = {
-            name: Lun(name, props, self._under(self.plan, volumes[props.volume]))
-            for name, props in all_of_it.luns.items()
-        }
+        luns = {name: Lun(name, props, self._under(volumes[props.volume])) for name, props in all_of_it.luns.items()}
         mirrors = self._mirrors(all_of_it, volumes, luns)
         vms = self._vms(all_of_it, luns)
-        everything = [self.plan, *volumes.values(), *luns.values(), *mirrors.values(), *vms.values()]
+        # Volumes and LUNs come before their mirrors and VMs, and the plan before all: what is between need not be named again,
+        # and each name costs the engine time.
+        everything = [self.plan, *mirrors.values(), *vms.values()]
         Readiness(
             plan.name,
             phase=self.plan.phase,
@@ -77,15 +76,15 @@ class ProtectedPlan(pulumi.ComponentResource):
         for name, props in wanted.mirrors.items():
             # The first copy is made when the volume has its LUNs, so that it brings their images along.
             inside = [luns[lun] for lun, of in wanted.luns.items() if of.volume == props.volume]
-            found[name] = Mirror(name, props, self._under(self.plan, volumes[props.volume], *inside))
+            found[name] = Mirror(name, props, self._under(volumes[props.volume], *inside))
         return found
 
     def _vms(self, wanted: Declared, luns: dict[str, Lun]) -> dict[str, VirtualMachine]:
         found: dict[str, VirtualMachine] = {}
         for name, props in wanted.vms.items():
-            disks = [luns[lun] for lun, of in wanted.luns.items() if of.vm == name]
+            disks: list[pulumi.Resource] = [luns[lun] for lun, of in wanted.luns.items() if of.vm == name]
             earlier = [found[other] for other in wanted.waits_for[name]]
-            found[name] = VirtualMachine(name, props, self._under(self.plan, *disks, *earlier))
+            found[name] = VirtualMachine(name, props, self._under(*(disks or [self.plan]), *earlier))
         return found
 
     def _summarize(self, vms: dict[str, VirtualMachine], mirrors: dict[str, Mirror]) -> pulumi.Output[dict[str, Any]]:

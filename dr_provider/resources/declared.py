@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from dr_provider.model import codec, keys
 from dr_provider.model.topology import PlanSpec, Topology
-from dr_provider.reconcile.provision_mirrors import mirror_name
 from dr_provider.reconcile.steps import started_before
 from dr_provider.resources.config import StackConfig
 from dr_provider.resources.dr_plan import DrPlanProps
@@ -20,6 +20,8 @@ from dr_provider.resources.virtual_machine import VirtualMachineProps
 from dr_provider.resources.volume import VolumeProps
 
 __all__ = ["Declared", "declared", "drilled"]
+
+_WIDE = 8
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def declared(config: StackConfig, plan: PlanSpec) -> Declared:
     def adopts(*names: str) -> bool:
         return config.adopts(plan.name, *names)
 
-    volumes = topology.plan_volumes(plan.name)
+    volumes, waits = topology.plan_volumes(plan.name), _waits(plan)
     return Declared(
         DrPlanProps(
             topology=topology.name,
@@ -98,10 +100,10 @@ def declared(config: StackConfig, plan: PlanSpec) -> Declared:
             )
             for spec in volumes
             for copy in spec.copies
-            for name in (mirror_name(spec.name, copy.array),)
+            for name in (keys.mirror_name(spec.name, copy.array),)
         },
-        {vm: _vm(topology, vm, common, adopts(vm)) for vm in _in_start_order(plan)},
-        {vm: started_before(plan, vm) for vm in plan.members},
+        {vm: _vm(topology, vm, common, adopts(vm)) for vm in _in_start_order(waits)},
+        waits,
     )
 
 
@@ -143,12 +145,24 @@ def _reach(topology: Topology, plan: str) -> str:
     )
 
 
-def _in_start_order(plan: PlanSpec) -> list[str]:
-    """Members such that each comes after those that it waits for (the loader has refused circles)."""
+def _waits(plan: PlanSpec) -> dict[str, tuple[str, ...]]:
+    """What each VM waits for. A wide tier is waited for through its last VM, which waits for the others: the engine and its SDK
+    pay for each pair of resources, and a tier of hundreds behind another would be tens of thousands."""
+    waits = {vm: started_before(plan, vm) for vm in plan.members}
+    for before, tier in pairwise(plan.tiers):
+        if tier.after is None and len(before.members) > _WIDE:
+            gate = before.members[-1]
+            waits.update(dict.fromkeys(tier.members, (gate,)))
+            waits[gate] = (*waits[gate], *before.members[:-1])
+    return waits
+
+
+def _in_start_order(waits: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """VMs such that each comes after those that it waits for (the loader has refused circles)."""
     done: list[str] = []
-    waiting = list(plan.members)
+    waiting = list(waits)
     while waiting:
-        ready = [vm for vm in waiting if set(started_before(plan, vm)) <= set(done)]
+        ready = [vm for vm in waiting if set(waits[vm]) <= set(done)]
         done += ready
         waiting = [vm for vm in waiting if vm not in ready]
     return done

@@ -68,11 +68,8 @@ class Kind(ResourceProvider, Generic[P]):
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         before, after = bag.read(self.props, olds), bag.read(self.props, news)
-        changed = [
-            name
-            for name in bag.write(replace(after, reach="")) | bag.write(replace(before, reach=""))
-            if name not in self.ignored and bag.write(before).get(name) != bag.write(after).get(name)
-        ]
+        old, new = bag.write(replace(before, reach="")), bag.write(replace(after, reach=""))
+        changed = [name for name in new | old if name not in self.ignored and old.get(name) != new.get(name)]
         moved = before.reach != after.reach
         return DiffResult(
             changes=bool(changed) or moved or bool(olds.get("pending")),
