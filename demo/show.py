@@ -98,9 +98,9 @@ def closing(account: Account, width: int) -> RenderableType:
 class Screen:
     """Prints the demo as it goes on; `tell` takes lines from what is running, from any thread."""
 
-    def __init__(self, stream: TextIO = sys.stdout) -> None:
+    def __init__(self, stream: TextIO = sys.stdout, width: int = _WIDEST) -> None:
         terminal = stream.isatty()
-        columns = Console(file=stream).width if terminal else _WIDEST
+        columns = Console(file=stream).width if terminal else width
         self.width = max(_NARROWEST, min(_WIDEST, columns - 1 if terminal else columns))
         self.plain = not (stream.encoding or "").lower().startswith("utf")
         # Without a terminal the width is ours, whatever the surroundings say.
