@@ -96,7 +96,7 @@ def _mirrors(status: dict[str, Any]) -> dict[str, str]:
 
 
 def make(scene: Scene, step: Step) -> None:
-    scene.run.make_stack("prod", {"dr:topology": "topology/shop.yaml"})
+    scene.run.make_stack("prod", {"dr:topology": "topology/shop.yaml", f"dr:activeSites.{PLAN}": "east"})
     scene.run.up()
     status = scene.run_at(step, "east")
     step.check(

@@ -150,4 +150,5 @@ class DrilledPlan(pulumi.ComponentResource):
 
 
 def _drilled(found: dict[str, Any]) -> dict[str, Any]:
-    return {**found, "vms": json.loads(found.pop("seen") or "{}")}
+    seen = found.pop("seen")
+    return {**found, "vms": json.loads(seen or "{}")}
