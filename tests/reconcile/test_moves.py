@@ -228,6 +228,17 @@ def test_intent_a_stack_moves_only_when_it_declares_something_new(lab: Lab) -> N
     assert lab.move("west", stack=stack).failures == ()
 
 
+def test_the_stack_that_makes_a_plan_has_declared_its_home(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, made=False)
+    lab.move(stack="dr/prod")
+    lab.apply()
+    lab.write(5)
+    lab.protect()
+    assert lab.decide("west", stack="dr/second").exit_bad
+    assert lab.move("west", stack="dr/prod").failures == ()
+    assert lab.running() == everywhere("west")
+
+
 def test_a_drill_runs_beside_production_and_leaves_nothing(lab: Lab) -> None:
     before = lab.view()
     outcome = start_drill(lab.world(), "shop", None, "d1", Owner("shop-test", "dr/drill", "i1"))

@@ -6,6 +6,7 @@ from dr_provider.model import keys
 from dr_provider.model.codec import dump
 from dr_provider.model.records import Epoch, Pin
 from dr_provider.protection.pins import write_pins
+from dr_provider.reconcile.actions.claims import declare
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.stored import store_topology
@@ -42,4 +43,6 @@ def found(run: Run, action: Action) -> str:
     store_topology(run.world.topology, run.world.fleet, run.view.seen, run.guard)
     run.write_all(keys.epoch_key(run.topology, run.plan, epoch.number, epoch.id), dump(epoch), must=arrays)
     run.committed = epoch
+    # The stack that makes a plan has declared its home, said or not: its first changed value is a move, another stack's is not.
+    declare(run, epoch.site)
     return ""
