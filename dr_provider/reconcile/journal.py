@@ -74,7 +74,7 @@ class Journal:
                 self._file.flush()
             except OSError as error:
                 # A full disk, say: what is not written out yet goes with the file.
-                self._file, lost = None, self._file
+                lost, self._file = self._file, None
                 with suppress(OSError):
                     lost.close()
                 self._warn(f"the journal {self.path} ends here ({error.strerror}); the move goes on without a local copy")
@@ -83,7 +83,7 @@ class Journal:
         """No more lines are for the local file."""
         with self._lock:
             if self._file is not None:
-                self._file, ended = None, self._file
+                ended, self._file = self._file, None
                 with suppress(OSError):
                     ended.close()
 

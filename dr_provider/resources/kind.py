@@ -6,7 +6,7 @@ the next `up` takes it up. A resource's id is `name@incarnation`: a delete acts 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
@@ -25,12 +25,12 @@ __all__ = ["Kind", "KindProps"]
 class KindProps:
     """`stack` is "project/stack". `reach`: how the plan's arrays are reached (JSON). `adopt`: take over what another stack owns."""
 
-    topology: str
-    stack: str
-    plan: str
+    topology: str = field(metadata=bag.BACKGROUND)
+    stack: str = field(metadata=bag.BACKGROUND)
+    plan: str = field(metadata=bag.BACKGROUND)
     name: str
-    reach: str
-    adopt: bool = False
+    reach: str = field(metadata=bag.BACKGROUND)
+    adopt: bool = field(default=False, metadata=bag.BACKGROUND)
 
 
 P = TypeVar("P", bound=KindProps)
@@ -68,12 +68,16 @@ class Kind(ResourceProvider, Generic[P]):
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         before, after = bag.read(self.props, olds), bag.read(self.props, news)
-        old, new = bag.write(replace(before, reach="")), bag.write(replace(after, reach=""))
-        changed = [name for name in new | old if name not in self.ignored and old.get(name) != new.get(name)]
+        passed_over = (*self.ignored, "reach")
+        changed = [
+            each
+            for each in fields(self.props)
+            if each.name not in passed_over and getattr(before, each.name) != getattr(after, each.name)
+        ]
         moved = before.reach != after.reach
         return DiffResult(
             changes=bool(changed) or moved or bool(olds.get("pending")),
-            replaces=[name for name in changed if name in self.replaced_by],
+            replaces=sorted({bag.key_of(each) for each in changed if each.name in self.replaced_by}),
         )
 
     def create(self, props: dict[str, Any]) -> CreateResult:

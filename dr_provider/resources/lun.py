@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -26,8 +26,8 @@ class LunProps(KindProps):
     role: str
     volume: str
     size: int
-    arrays: tuple[str, ...]
-    delete_data: bool = False
+    arrays: tuple[str, ...] = field(metadata=bag.BACKGROUND)
+    delete_data: bool = field(default=False, metadata=bag.BACKGROUND)
 
 
 class LunProvider(Kind[LunProps]):
@@ -56,12 +56,8 @@ class LunProvider(Kind[LunProps]):
 
 
 class Lun(Resource, module="dr", name="Lun"):
-    """`site` and `array`: where it is worked with, as of its last change."""
-
-    site: pulumi.Output[str | None]
-    array: pulumi.Output[str | None]
-    pending: pulumi.Output[str | None]
+    """Where it is worked with, and what is pending, stand in its state (`site`, `array`, `pending`) and are no outputs of a program:
+    there are as many LUNs as disks, and each output costs."""
 
     def __init__(self, name: str, props: LunProps, opts: pulumi.ResourceOptions | None = None) -> None:
-        outputs = {"site": None, "array": None, "pending": None}
-        super().__init__(LunProvider(), name, {**bag.write(props), **outputs}, opts)
+        super().__init__(LunProvider(), name, bag.write(props), opts)

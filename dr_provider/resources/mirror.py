@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -25,7 +25,7 @@ class MirrorProps(KindProps):
     volume: str
     home: str
     copy: str
-    delete_data: bool = False
+    delete_data: bool = field(default=False, metadata=bag.BACKGROUND)
 
 
 class MirrorProvider(Kind[MirrorProps]):

@@ -1,19 +1,33 @@
 """Properties as the engine carries them, to and from dataclasses.
 
 They cross as JSON: numbers arrive as floats, None is dropped, a tuple comes back as a list. Names are camelCase on that side.
+
+The engine and its SDK pay for each property of each resource, at every preview. So what nobody looks at (`BACKGROUND` fields) crosses as
+one string of canonical JSON under `context`; a state that has them one by one is read all the same.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
+from functools import lru_cache
 from typing import Any, TypeVar
 
-__all__ = ["camel", "plain", "read", "write"]
+__all__ = ["BACKGROUND", "CONTEXT", "camel", "key_of", "plain", "read", "write"]
 
 T = TypeVar("T")
 
 PROVIDER_KEY = "__provider"
+CONTEXT = "context"
+
+BACKGROUND = {"background": True}
+"""Metadata of a dataclass's field that crosses in the context."""
+
+
+def key_of(each: Field[Any]) -> str:
+    """The property that carries the field."""
+    return CONTEXT if each.metadata.get("background") else camel(each.name)
 
 
 def camel(name: str) -> str:
@@ -29,6 +43,9 @@ def plain(props: Mapping[str, Any]) -> dict[str, Any]:
 def read(kind: type[T], props: Mapping[str, Any]) -> T:
     """A dataclass out of properties; what it does not name is left out. Raises KeyError for one that is missing."""
     values: dict[str, Any] = {}
+    context = props.get(CONTEXT)
+    if context:
+        props = {**props, **_context(context)}
     for each in fields(kind):  # type: ignore[arg-type]
         value = props.get(camel(each.name))
         if value is None:
@@ -50,5 +67,19 @@ def _value(each: Field[Any], value: Any) -> Any:
 
 def write(value: Any) -> dict[str, Any]:
     """Properties of a dataclass; None left out."""
-    found = {camel(each.name): getattr(value, each.name) for each in fields(value)}
-    return {key: list(item) if isinstance(item, tuple) else item for key, item in found.items() if item is not None}
+    found: dict[str, Any] = {}
+    context: dict[str, Any] = {}
+    for each in fields(value):
+        item = getattr(value, each.name)
+        if item is not None:
+            into = context if each.metadata.get("background") else found
+            into[camel(each.name)] = list(item) if isinstance(item, tuple) else item
+    if context:
+        found[CONTEXT] = json.dumps(context, sort_keys=True, separators=(",", ":"))
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _context(text: str) -> Mapping[str, Any]:
+    found: dict[str, Any] = json.loads(text)
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -27,7 +27,7 @@ class VirtualMachineProps(KindProps):
     memory: int
     disks: str
     nics: str
-    arrays: tuple[str, ...]
+    arrays: tuple[str, ...] = field(metadata=bag.BACKGROUND)
     health: str | None = None
 
 
@@ -61,9 +61,7 @@ class VirtualMachine(Resource, module="dr", name="VirtualMachine"):
 
     site: pulumi.Output[str | None]
     host: pulumi.Output[str | None]
-    state: pulumi.Output[str | None]
-    pending: pulumi.Output[str | None]
 
     def __init__(self, name: str, props: VirtualMachineProps, opts: pulumi.ResourceOptions | None = None) -> None:
-        outputs = {"site": None, "host": None, "state": None, "pending": None}
+        outputs = {"site": None, "host": None}
         super().__init__(VirtualMachineProvider(), name, {**bag.write(props), **outputs}, opts)

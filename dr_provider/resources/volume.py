@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -23,8 +23,8 @@ class VolumeProps(KindProps):
     """`size` in bytes; `arrays`: every array with a copy, home first."""
 
     size: int
-    arrays: tuple[str, ...]
-    delete_data: bool = False
+    arrays: tuple[str, ...] = field(metadata=bag.BACKGROUND)
+    delete_data: bool = field(default=False, metadata=bag.BACKGROUND)
 
 
 class VolumeProvider(Kind[VolumeProps]):
