@@ -87,7 +87,7 @@ def _resolved(part: Any, definitions: Mapping[str, Any]) -> Any:
         return beside
     definition = _resolved(definitions[part["$ref"].removeprefix("#/$defs/")], definitions)
     if set(beside) <= _ANNOTATIONS:
-        return {**beside, **definition}
+        return {**definition, **beside}
     return {**beside, "allOf": [*beside.get("allOf", []), definition]}
 
 
