@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from dr_provider.arrays.base import Array
 from dr_provider.model import keys
 from dr_provider.model.codec import load as load_record
 from dr_provider.model.errors import BadInput, CorruptRecord, NotReady
-from dr_provider.model.records import StoredTopology
+from dr_provider.model.records import Pin, StoredTopology
 from dr_provider.model.topology import ArraySpec, Topology
 
 __all__ = ["file_of", "load_file", "stored_topology"]
@@ -37,6 +38,8 @@ def load_file(path: Path) -> Topology:
 def stored_topology(address: str, name: str | None) -> Topology:
     """The topology stored on the array at an address such as embedded:PATH; `name` chooses where it serves several.
 
+    The address counts for that array, wherever the stored topology says that it is.
+
     Raises BadInput (no such address, none or several topologies there), NotReady, Unreachable, CorruptRecord.
     """
     from dr_provider.arrays.registry import open_array
@@ -48,6 +51,7 @@ def stored_topology(address: str, name: str | None) -> Topology:
     try:
         chosen = _choose(address, array, name)
         text = array.read_record(keys.topology_key(chosen))
+        pin = array.read_record(keys.pin_key(chosen))
     except NotReady as error:
         if error.missing:
             raise BadInput(f"--from {address}: there is no array file at {path}; nothing was done") from error
@@ -62,7 +66,17 @@ def stored_topology(address: str, name: str | None) -> Topology:
         raise CorruptRecord(
             f"{where}: its text is not the one that was stored (the checksum differs); try another array"
         )
-    return parse(stored.text, source=where, base=path.parent)
+    topology = parse(stored.text, source=where, base=path.parent)
+    here = load_record(Pin, pin, f"{where}, the array's pin").array if pin else ""
+    return _at(topology, here, path) if here in topology.arrays else topology
+
+
+def _at(topology: Topology, array: str, path: Path) -> Topology:
+    """The topology with the array at the path. The stored text stays as it is: only this process looks for the array there."""
+    spec = topology.arrays[array]
+    return replace(
+        topology, arrays={**topology.arrays, array: replace(spec, options={**spec.options, "path": str(path)})}
+    )
 
 
 def _embedded_path(address: str) -> Path:

@@ -122,7 +122,7 @@ def _bookkeeping_due(world: World, plan: str, want: Want) -> bool:
         last = view.declared.get(want.stack)
         if last is None or last.site != want.site:
             return True
-    return view.epoch is not None and world.topology_changed()
+    return view.epoch is not None and world.topology_changed(plan)
 
 
 def _carry_out(world: World, plan: str, want: Want, decision: Decision, lease: HeldLease, started: float) -> Outcome:
@@ -259,7 +259,7 @@ def _bookkeeping(run: Run) -> None:
         if last is None or last.site != site:
             declare(run, site)
     if run.view.epoch is not None:
-        store_topology(run.world.topology, run.world.fleet, run.view.seen, run.guard)
+        store_topology(run.world.topology, run.world.fleet, run.view.seen, run.guard, run.lease.arrays)
 
 
 def _close(run: Run, journal: Journal, site: str) -> None:

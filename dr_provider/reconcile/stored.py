@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from dr_provider.model import keys
 from dr_provider.model.codec import dump, load
@@ -19,10 +20,12 @@ def _digest(topology: Topology) -> str:
     return hashlib.sha256(topology.text.encode()).hexdigest()
 
 
-def _stored(topology: Topology, fleet: Fleet, seen: Observation) -> dict[str, StoredTopology | None]:
-    """What each answering array stores; None: nothing yet."""
+def _stored(
+    topology: Topology, fleet: Fleet, seen: Observation, arrays: Iterable[str]
+) -> dict[str, StoredTopology | None]:
+    """What each answering one of the arrays stores; None: nothing yet."""
     found: dict[str, StoredTopology | None] = {}
-    for name in sorted(topology.arrays):
+    for name in sorted(arrays):
         if seen.array(name) is None:
             continue
         try:
@@ -33,16 +36,19 @@ def _stored(topology: Topology, fleet: Fleet, seen: Observation) -> dict[str, St
     return found
 
 
-def stored_differs(topology: Topology, fleet: Fleet, seen: Observation) -> bool:
-    """Whether any answering array stores another topology, or none."""
+def stored_differs(topology: Topology, fleet: Fleet, seen: Observation, arrays: Iterable[str]) -> bool:
+    """Whether any of the arrays that answers stores another topology, or none."""
     digest = _digest(topology)
-    return any(stored is None or stored.sha256 != digest for stored in _stored(topology, fleet, seen).values())
+    return any(stored is None or stored.sha256 != digest for stored in _stored(topology, fleet, seen, arrays).values())
 
 
-def store_topology(topology: Topology, fleet: Fleet, seen: Observation, guard: Guard) -> bool:
-    """Store the topology on the arrays that answer, where another or none is stored; whether anything was written."""
+def store_topology(topology: Topology, fleet: Fleet, seen: Observation, guard: Guard, arrays: Iterable[str]) -> bool:
+    """Store the topology on those of the arrays (a plan's: its lease stands on no other) that answer, where another or none is stored.
+
+    Whether anything was written.
+    """
     digest = _digest(topology)
-    found = _stored(topology, fleet, seen)
+    found = _stored(topology, fleet, seen, arrays)
     serial = max((stored.serial for stored in found.values() if stored), default=0) + 1
     lacking = [name for name, stored in found.items() if stored is None or stored.sha256 != digest]
     record = dump(StoredTopology(serial, digest, topology.text, keys.stamp(keys.now())))

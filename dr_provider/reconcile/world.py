@@ -49,7 +49,7 @@ class World:
     stack: str = ""
     progress: Progress = _quiet
     _seen: Observation | None = None
-    _changed: bool | None = None
+    _changed: dict[str, bool] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self, *, refresh: bool = False) -> Observation:
@@ -68,11 +68,12 @@ class World:
             )
         return plan_view(self.topology, plan, self.look(refresh=refresh))
 
-    def topology_changed(self) -> bool:
-        """Whether the answering arrays store another topology than this one; asked once a process (a call an array)."""
-        if self._changed is None:
-            self._changed = stored_differs(self.topology, self.fleet, self.look())
-        return self._changed
+    def topology_changed(self, plan: str) -> bool:
+        """Whether the plan's answering arrays store another topology than this one; asked once a process (a call an array)."""
+        if plan not in self._changed:
+            arrays = self.topology.plan_arrays(plan)
+            self._changed[plan] = stored_differs(self.topology, self.fleet, self.look(), arrays)
+        return self._changed[plan]
 
     def close(self) -> None:
         self.fleet.close()

@@ -189,6 +189,52 @@ def test_from_one_surviving_array(way: Way) -> None:
     assert way.dr("status", "--from", address).out.startswith("shop: active at west since epoch 2")
 
 
+def test_from_an_array_that_was_moved(way: Way, tmp_path: Path) -> None:
+    way.well("apply")
+    way.well("protect", "--now")
+    way.well("sim", "lose", "site:east")
+    way.file.rename(way.file.with_suffix(".gone"))
+    # Its own address counts, not the path that was stored when it was still in its place.
+    moved = tmp_path / "elsewhere" / "copy.db"
+    moved.parent.mkdir()
+    for suffix in ("", "-wal", "-shm"):
+        part = way.file.parent / ".dr" / f"west-a.db{suffix}"
+        if part.exists():
+            part.rename(moved.with_name(moved.name + suffix))
+    address = f"embedded:{moved}"
+    said = way.dr("failover", "shop", "--to", "west", "--yes", "--force", "1: fire", "--from", address, "--json")
+    assert said.status == 0, said
+    assert {vm["state"] for vm in said.json["status"]["vms"].values()} == {"running"}
+    assert way.dr("status", "--from", address).out.startswith("shop: active at west since epoch 2")
+    assert not (way.file.parent / ".dr" / "west-a.db").exists()
+
+
+def test_plans_that_share_no_array(dr: Dr, tmp_path: Path) -> None:
+    def apart(document: dict[str, Any]) -> None:
+        for site in ("east", "west"):
+            document["arrays"][f"{site}-b"] = {"site": site, "driver": "embedded", "path": f".dr/{site}-b.db"}
+        document["volumes"]["files"] = {"size": "16MiB", "home": "east-b", "copies": ["west-b"]}
+        document["vms"]["nas"] = {
+            "cpus": 1, "memory": "64MiB", "disks": {"root": {"volume": "files", "size": "4MiB"}},
+        }  # fmt: skip
+        document["plans"]["files"] = {**document["plans"]["shop"], "tiers": [{"members": ["nas"]}]}
+
+    way = Way(dr, write_topology(tmp_path / "apart", change=apart))
+    assert way.well("apply")["failures"] == []
+    way.well("protect", "--now")
+    way.well("failover", "--all", "--to", "west", "--yes")
+    # A changed topology is stored on the arrays of each plan under that plan's lease.
+    write_topology(tmp_path / "apart", change=apart, memory="128MiB")
+    for plan in ("shop", "files"):
+        way.well("failover", plan, "--to", "east", "--yes")
+        assert way.well("failover", plan, "--to", "east", "--yes")["actions"] == []
+        assert dr("status", "--json", "--topology", str(way.file)).json["plans"][plan]["protected"] is True
+    stored = dr(
+        "validate", "--from", f"embedded:{tmp_path / 'apart' / '.dr' / 'east-b.db'}", "--topology", str(way.file)
+    )
+    assert "differs" not in stored.err
+
+
 def test_every_text_is_written_for_people(way: Way) -> None:
     at = ("--topology", str(way.file))
     for words, expected in {

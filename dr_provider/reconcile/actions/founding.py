@@ -39,8 +39,9 @@ def found(run: Run, action: Action) -> str:
     epoch = view.epoch or Epoch(
         run.plan, 1, keys.new_id(), action.of["site"], "committed", keys.stamp(keys.now()), "create", run.want.by
     )
-    write_pins(run.world.fleet, run.world.topology, view.seen, run.guard)
-    store_topology(run.world.topology, run.world.fleet, run.view.seen, run.guard)
+    # Arrays of other plans only carry other leases: these get both when their own plan is worked on.
+    write_pins(run.world.fleet, run.world.topology, view.seen, run.guard, arrays=run.lease.arrays)
+    store_topology(run.world.topology, run.world.fleet, run.view.seen, run.guard, run.lease.arrays)
     run.write_all(keys.epoch_key(run.topology, run.plan, epoch.number, epoch.id), dump(epoch), must=arrays)
     run.committed = epoch
     # The stack that makes a plan has declared its home, said or not: its first changed value is a move, another stack's is not.
