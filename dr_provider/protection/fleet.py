@@ -155,7 +155,9 @@ class Fleet:
                 answers[key] = self._silent[key] = _silence(error)
         for future in late:
             key = futures[future].key
-            answers[key] = self._silent[key] = Silent(f"{key} gave no answer within {2 * self.topology.source_budget + _GRACE:g} s")
+            answers[key] = self._silent[key] = Silent(
+                f"{key} gave no answer within {2 * self.topology.source_budget + _GRACE:g} s"
+            )
         pool.shutdown(wait=False, cancel_futures=True)
         return answers
 
@@ -175,7 +177,7 @@ class Fleet:
     def _check(self, name: str, state: ArrayState | Silent, expected: tuple[str, int] | None) -> ArrayState | Silent:
         if isinstance(state, Silent):
             if state.missing and expected is not None:
-                reason = f"{state.reason}; it was in use before (its id is {expected[0]}), so no new one is made: bring the array back, or say dr:adopt for it"
+                reason = f"{state.reason}; it was in use before (its id is {expected[0]}), so no new one is made in its place: bring the array back"
                 return Silent(reason, ready=False)
             return state
         text = state.records.get(keys.pin_key(self.topology.name))

@@ -18,10 +18,10 @@ from dr_provider.model.errors import BadInput, DrError, MoveInProgress, Refused,
 from dr_provider.model.records import DrillRecord, Guard, Owner
 from dr_provider.model.state import Reservation
 from dr_provider.protection.catalogue import RecoveryPoint, choose_point, newest
-from dr_provider.reconcile.actions.compute import wait_until_well
 from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.definitions import vm_definition
 from dr_provider.reconcile.graph import Event, run_graph
+from dr_provider.reconcile.health import wait_until_well
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.placement import Placement, place
 from dr_provider.reconcile.steps import Steps, started_before, tier_of

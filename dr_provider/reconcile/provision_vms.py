@@ -9,11 +9,9 @@ Invariants:
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from dr_provider.model import keys
+from dr_provider.model import keys, stopping
 from dr_provider.model.errors import (
     BadInput,
     Conflict,
@@ -30,14 +28,13 @@ from dr_provider.model.topology import VmSpec
 from dr_provider.model.vm import VmDefinition
 from dr_provider.reconcile import ownership
 from dr_provider.reconcile.definitions import vm_definition
+from dr_provider.reconcile.health import pause, wait_until_well
 from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.provision import Released, ground, in_move, not_mine
 from dr_provider.reconcile.view import PlanView, VmPlace
 from dr_provider.reconcile.world import World
 
 __all__ = ["Placed", "VmResult", "ensure_vm", "release_vm"]
-
-_POLL = 0.2
 
 
 @dataclass(frozen=True)
@@ -84,8 +81,6 @@ def ensure_vm(
     *,
     adopt: bool = False,
     placed: Placed | None = None,
-    sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
 ) -> VmResult:
     """Define and start the VM where its plan is active, and wait for its health.
 
@@ -114,12 +109,13 @@ def ensure_vm(
         waits = _must_wait(view, vm, at.site, here)
         if waits:
             return replace(result, pending=waits)
+        pause(spec.start_delay, stopping.requested)
         host = _start(world, view, spec, at.site, wanted, placed or Placed())
     except MoveInProgress:
         return replace(result, pending=in_move(plan.name))
     except (Unreachable, NotReady) as error:
         return replace(result, pending=f"unreachable: {error}")
-    _await_health(world, spec, host, sleep, clock)
+    wait_until_well(world.fleet, host, vm, spec, stopping.requested)
     return VmResult(vm, plan.name, at.site, host, "running")
 
 
@@ -232,23 +228,6 @@ def _start_on(world: World, view: PlanView, host: str, site: str, wanted: VmDefi
     fleet.host(host).rescan()
     fleet.host(host).start(wanted.name)
     world.progress(f"VM {wanted.vm}: started on {host}")
-
-
-def _await_health(
-    world: World, spec: VmSpec, host: str, sleep: Callable[[float], None], clock: Callable[[], float]
-) -> None:
-    if spec.health is None:
-        return
-    until = clock() + spec.health.within
-    while True:
-        report = world.fleet.host(host).probe(spec.name, spec.health)
-        if report.well:
-            return
-        if clock() >= until:
-            raise DrError(
-                f"VM {spec.name}: started on {host}, and not well within {spec.health.within:g} s ({report.detail}); look at its console there"
-            )
-        sleep(min(_POLL, max(0.0, until - clock())))
 
 
 # -- removed --------------------------------------------------------------------------------------

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from dr_provider.model.errors import DrError, Stopped
 from dr_provider.model.state import Reservation
-from dr_provider.model.topology import VmSpec
-from dr_provider.protection.fleet import Fleet
 from dr_provider.reconcile.abreast import abreast
 from dr_provider.reconcile.context import Run, pairs
 from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.definitions import vm_definition
+from dr_provider.reconcile.health import pause, wait_until_well
 from dr_provider.reconcile.mapping import begin_mapping
 from dr_provider.reconcile.placement import reservation_tag
 from dr_provider.reconcile.steps import tier_of
 
-__all__ = ["attach", "rescan", "reserve", "start", "stop", "wait_until_well"]
+__all__ = ["attach", "rescan", "reserve", "start", "stop"]
 
 GRACEFUL = 60.0
 """Seconds that a guest is given to shut down."""
@@ -87,7 +83,7 @@ def start(run: Run, action: Action) -> str:
     vm, host = action.of["vm"], action.of["host"]
     spec = run.view.topology.vms[vm]
     retry = run.view.spec.tiers[tier_of(run.view.spec, vm)].on_failure == "retry"
-    _pause(spec.start_delay, run.stop)
+    pause(spec.start_delay, run.stop)
     for attempt in range(RETRIES + 1 if retry else 1):
         try:
             run.world.fleet.host(host).start(vm)
@@ -100,30 +96,3 @@ def start(run: Run, action: Action) -> str:
             run.remark(f"VM {vm}: {error}; trying again")
             run.world.fleet.host(host).stop(vm, graceful=0)
     return ""
-
-
-def wait_until_well(fleet: Fleet, host: str, name: str, spec: VmSpec, stop: Callable[[], str | None]) -> str:
-    """Look at the VM's health until it is well, `within` seconds at most."""
-    if spec.health is None:
-        return ""
-    until = time.monotonic() + spec.health.within
-    wait = 0.05
-    while True:
-        report = fleet.host(host).probe(name, spec.health)
-        if report.well:
-            return report.detail
-        if time.monotonic() + wait > until:
-            raise DrError(
-                f"VM {spec.name}: it was started on {host} and is not well after {spec.health.within:g} s: {report.detail}"
-            )
-        _pause(wait, stop)
-        wait = min(wait * 2, 1.0)
-
-
-def _pause(seconds: float, stop: Callable[[], str | None]) -> None:
-    """Wait in small steps, so that a request to stop is heard."""
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        if (reason := stop()) is not None:
-            raise Stopped(reason)
-        time.sleep(min(left, 0.2))
