@@ -134,7 +134,8 @@ def _kept(other: str, keep: str) -> Loss:
 
 
 def _claimed(plan: str, claim: Claim) -> str:
-    return f"plan {plan}: a {claim.kind} to {claim.site} is under way (epoch {claim.number}, by {claim.by}); finish it, or call it off with dr abort {plan}"
+    what = "resolve" if claim.kind == "resolve" else "move"
+    return f"plan {plan}: a {what} to {claim.site} is under way (epoch {claim.number}, by {claim.by}); finish it, or call it off with dr abort {plan}"
 
 
 def _resolve_steps(view: PlanView, claim: Claim | None, keep: str, other: str, number: int) -> tuple[Action, ...]:

@@ -20,7 +20,7 @@ import psutil
 
 from dr_provider.model import keys
 from dr_provider.model.codec import dump, load_all
-from dr_provider.model.errors import DrError, LeaseHeld, LeaseLost, NotReady, Unreachable
+from dr_provider.model.errors import DeviceFault, DrError, LeaseHeld, LeaseLost, NotReady, Unreachable
 from dr_provider.model.records import Guard, Lease
 from dr_provider.model.state import ArrayState
 from dr_provider.protection.fleet import Fleet
@@ -85,8 +85,8 @@ class HeldLease:
                 self.fleet.array(name).put_record(self.key, dump(record), self.guard)
             except LeaseLost as error:
                 self.lost = error
-            except (Unreachable, NotReady):
-                continue
+            except (Unreachable, NotReady, DeviceFault):
+                continue  # the next heartbeat is there in time
 
 
 def _highest(topology: str, plan: str, states: Mapping[str, ArrayState]) -> Lease | None:
@@ -206,7 +206,7 @@ def _forget_past(held: HeldLease, states: Mapping[str, ArrayState]) -> None:
                     held.fleet.array(name).delete_record(key, held.guard)
                 except LeaseLost as error:
                     held.lost = error
-                except (Unreachable, NotReady):
+                except (Unreachable, NotReady, DeviceFault):
                     continue
 
 

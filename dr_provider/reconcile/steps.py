@@ -15,6 +15,7 @@ class Steps:
 
     def __init__(self, actions: Iterable[Action] = ()) -> None:
         self.actions: list[Action] = list(actions)
+        self._count: dict[str, int] = dict.fromkeys((action.id for action in self.actions), 1)
 
     def add(
         self,
@@ -29,9 +30,9 @@ class Steps:
         **of: str,
     ) -> str:
         action_id = f"{verb}:{subject}" if subject else verb
-        if any(action.id == action_id for action in self.actions):
-            # A VM that is seen running on two hosts of a site is stopped on both.
-            action_id += f"#{sum(a.id.partition('#')[0] == action_id for a in self.actions) + 1}"
+        # A VM that is seen running on two hosts of a site is stopped on both.
+        count = self._count[action_id] = self._count.get(action_id, 0) + 1
+        action_id += f"#{count}" if count > 1 else ""
         wait, ended = tuple(dict.fromkeys(after)), tuple(dict.fromkeys(last))
         self.actions.append(Action(action_id, verb, sentence, wait, ended, of, group or verb, needed))
         return action_id

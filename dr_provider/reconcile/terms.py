@@ -149,9 +149,9 @@ def loss_of(view: PlanView, source: Source, claim: Claim | None, point: Recovery
 
 
 def is_broken(view: PlanView, claim: Claim | None, volume: str, target: str) -> bool:
-    """Under a claim a writable copy at its target is one that the move has broken: it was made only when all were destinations."""
+    """Under a claim that has its point a writable copy at its target is one that the move has broken: it was made only when all were destinations."""
     there = view.volume(volume, target)
-    return claim is not None and there is not None and there.writable
+    return claim is not None and claim.point is not None and there is not None and there.writable
 
 
 def is_beyond(view: PlanView, volume: str, target: str, point: RecoveryPoint | None) -> bool:
