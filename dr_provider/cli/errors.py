@@ -30,8 +30,10 @@ def sentence_of(error: BaseException) -> str:
         return f"{error.filename}: {error.strerror or type(error).__name__}"
     if isinstance(error, typer.TyperException):
         return _usage(error)
-    if isinstance(error, typer.Abort | KeyboardInterrupt):
+    if isinstance(error, typer.Abort):
         return "stopped; nothing was changed"
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped by Ctrl-C while nothing was under way; dr status says what stands"
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}{': ' + first if first else ''}: {FAULT}"
 

@@ -35,14 +35,17 @@ class Root(TyperGroup):
         **extra: Any,
     ) -> Any:
         words = list(sys.argv[1:] if args is None else args)
+        as_json = "--json" in words
         try:
             status = super().main(
                 words, prog_name, complete_var, standalone_mode=False, windows_expand_args=windows_expand_args, **extra
             )
         except Exception as error:  # noqa: BLE001  the last place before the user: no traceback may pass
             verbose = any(word in ("-v", "--verbose") for word in words)
-            status = errors.report(error, as_json="--json" in words, verbose=verbose)
-        # Typer ends with 130 after a Ctrl-C between commands; the contract has 1 for it.
+            status = errors.report(error, as_json=as_json, verbose=verbose)
+        # Typer ends with 130, and says nothing, after a Ctrl-C outside of what is done with care; the contract has a sentence and 1 for it.
+        if status == 130:
+            status = errors.report(KeyboardInterrupt(), as_json=as_json, verbose=False)
         code = status if isinstance(status, int) and status in (0, 2) else 1 if status else 0
         if standalone_mode:
             sys.exit(code)
@@ -87,7 +90,10 @@ app.add_typer(sim.app, rich_help_panel="Lab")
 
 def main() -> None:
     """The console entry."""
-    app(prog_name="dr")
+    try:
+        app(prog_name="dr")
+    except KeyboardInterrupt as early:  # before there is a command to catch it
+        sys.exit(errors.report(early, as_json="--json" in sys.argv, verbose=False))
 
 
 if __name__ == "__main__":

@@ -163,3 +163,23 @@ def test_looking_imports_no_engine_and_no_more_than_it_needs(topology: Path) -> 
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", script, str(topology)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("place", ["dr_provider.cli.common.Session.world", "typer.main.get_command"])
+def test_ctrl_c_outside_of_any_work_is_a_sentence(
+    place: str, topology: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dr_provider.cli.main import main
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, interrupted)
+    monkeypatch.setattr(sys, "argv", ["dr", "status", "--json", "--topology", str(topology)])
+    with pytest.raises(SystemExit) as ended_with:
+        main()
+    assert ended_with.value.code == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["error"].startswith("stopped by Ctrl-C")
+    assert said.err.startswith("dr: stopped by Ctrl-C")
+    assert "Traceback" not in said.err
