@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from dr_provider.arrays.base import Array
 from dr_provider.model import keys
-from dr_provider.model.codec import dump, load
+from dr_provider.model.codec import dump
 from dr_provider.model.errors import CorruptRecord, DrError, NotReady, Unreachable
 from dr_provider.model.records import Claim, Epoch, Guard, Owner
 from dr_provider.model.vm import VmDefinition
@@ -17,6 +18,7 @@ from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.reconcile.abreast import abreast
 from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.lease import HeldLease
+from dr_provider.reconcile.ownership import owner_of
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
@@ -160,25 +162,27 @@ class Run:
             text = point.intent.definitions.get(vm)
             if text is not None:
                 try:
-                    return load(VmDefinition, text, f"recovery point {point.id}, definition of {vm}")
+                    return _definition(text, f"recovery point {point.id}, definition of {vm}")
                 except CorruptRecord:
                     continue
         return None
 
     def owner_of(self, vm: str) -> Owner:
-        """The VM's owner travels with it: as a host knows it, else as its backup does, else the topology itself."""
-        for place in self.view.places:
+        """Whose the VM is: by the owner record, which travels to every array; else as a host knows it, the active site's first; else as its backup does."""
+        kept = owner_of(self.view.seen, self.topology, "vm", vm, self.world.topology.plan_arrays(self.plan))
+        if kept is not None:
+            return kept
+        active = self.view.active
+        for place in sorted(self.view.places, key=lambda p: p.site != active):
             if place.vm == vm:
                 return place.state.definition.owner
         recorded = self.recorded(vm)
         return recorded.owner if recorded else Owner(self.topology, "", keys.new_id())
 
-    def volume_owner(self, volume: str) -> Owner:
-        for site in self.view.spec.sites:
-            state = self.view.volume(volume, site)
-            if state is not None and state.owner is not None:
-                return state.owner
-        return Owner(self.topology, "", keys.new_id())
+
+@lru_cache(maxsize=4096)
+def _definition(text: str, what: str) -> VmDefinition:
+    return load(VmDefinition, text, what)
 
 
 def listed(text: str) -> list[str]:
