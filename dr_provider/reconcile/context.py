@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from dr_provider.arrays.base import Array
 from dr_provider.model import keys
-from dr_provider.model.codec import dump
+from dr_provider.model.codec import dump, load
 from dr_provider.model.errors import CorruptRecord, DrError, NotReady, Unreachable
 from dr_provider.model.records import Claim, Epoch, Guard, Owner
 from dr_provider.model.vm import VmDefinition

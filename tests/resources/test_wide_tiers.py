@@ -13,7 +13,7 @@ from tests.support.topologies import write_topology
 
 @pytest.mark.parametrize("vms", [3, 24, 25, 60])
 def test_every_vm_comes_after_the_whole_tier_before(tmp_path: Path, vms: int) -> None:
-    plan = load(write_topology(tmp_path, vms=vms)).plans["shop"]
+    plan = load(write_topology(tmp_path, vms=vms, volume_size="4GiB")).plans["shop"]
     waits = _waits(plan)
     order = _in_start_order(waits)
     assert sorted(order) == sorted(plan.members)
@@ -29,5 +29,5 @@ def test_every_vm_comes_after_the_whole_tier_before(tmp_path: Path, vms: int) ->
 
 
 def test_dependencies_grow_with_the_vms_and_not_with_their_square(tmp_path: Path) -> None:
-    plan = load(write_topology(tmp_path, vms=300)).plans["shop"]
+    plan = load(write_topology(tmp_path, vms=300, volume_size="4GiB")).plans["shop"]
     assert sum(map(len, _waits(plan).values())) < 2 * len(plan.members)
