@@ -70,11 +70,11 @@ class DrPlanProvider(ResourceProvider):
         except BadInput as error:
             return CheckResult(inputs, [CheckFailure("plan", str(error))])
         except DrError as error:
-            session.say(f"plan {wanted.plan}: {error}")
+            session.say_once(wanted.plan, str(error))
             inputs["pendingActions"] = [f"refused: {error}"]
             return CheckResult(inputs, [])
         for line in _lines(decision):
-            session.say(line)
+            session.say_once(wanted.plan, line)
         inputs["pendingActions"] = [
             *(action.sentence for action in decision.actions),
             *(f"refused: {reason}" for reason in decision.refused),
@@ -178,7 +178,7 @@ def _bring_about(wanted: DrPlanProps, incarnation: str, olds: dict[str, Any]) ->
         take_plan(world, wanted.plan, owner)
         world.look(refresh=True)
         for line in (*outcome.failures, *outcome.warnings, *outcome.remarks):
-            session.say(f"plan {wanted.plan}: {line}")
+            session.say_once(wanted.plan, line)
         found = _status_outputs(world, wanted.plan)
         moved = _moved(world, wanted.plan, {**olds, "seconds": None if outcome.point else olds.get("seconds")})
         if outcome.decision.kind in ("planned", "disaster", "resolve"):
@@ -272,18 +272,17 @@ def _changes(old: Any, new: str) -> list[str]:
 
 def _lines(decision: Decision) -> list[str]:
     """What a person wants to know before saying yes."""
-    plan = decision.plan
     said = [*decision.refused, *decision.warnings, *decision.notes]
     if decision.actions and decision.kind in ("planned", "disaster"):
         point = f"recovery point {decision.point}" if decision.point else "recovery point: a final snapshot"
-        time = f"{decision.estimate:.0f} s" if decision.estimate is not None else "not known yet"
+        time = f"{decision.estimate:.1f} s" if decision.estimate is not None else "not known yet"
         said.append(
             f"{decision.kind} move from {decision.from_site} to {decision.to_site}; {point}; "
             f"loss: {decision.loss.statement}; expected time: {time}"
         )
     if decision.actions:
         said.append(f"{len(decision.actions)} pending actions")
-    return [line if line.startswith(f"plan {plan}") else f"plan {plan}: {line}" for line in said]
+    return said
 
 
 class DrPlan(Resource, module="dr", name="DrPlan"):

@@ -28,6 +28,7 @@ __all__ = [
     "placed",
     "remember_pins",
     "say",
+    "say_once",
     "sentence",
     "settled",
     "topology_of",
@@ -43,6 +44,7 @@ _worlds: dict[tuple[str, str], World] = {}
 _newest: dict[tuple[str, str], World] = {}
 _placed: dict[int, Placed] = {}
 _touched: set[int] = set()
+_said: set[str] = set()
 
 
 def say(line: str) -> None:
@@ -50,6 +52,16 @@ def say(line: str) -> None:
     # In one piece: other threads have lines of their own.
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
+
+
+def say_once(plan: str, line: str) -> None:
+    """A line about a plan, with the plan's name before it where it has none, and once a process: check and update come to the same sentences."""
+    said = line if line.startswith(f"plan {plan}") else f"plan {plan}: {line}"
+    with _lock:
+        if said in _said:
+            return
+        _said.add(said)
+    say(said)
 
 
 def topology_of(document: str) -> Topology:
@@ -177,7 +189,7 @@ def forget() -> None:
     with _lock:
         for world in _worlds.values():
             world.close()
-        for kept in (_topologies, _worlds, _newest, _placed, _touched):
+        for kept in (_topologies, _worlds, _newest, _placed, _touched, _said):
             kept.clear()
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from dr_provider.model import stopping
+from dr_provider.model import keys, stopping
 from dr_provider.model.errors import BadInput, LeaseHeld, MoveFailed, Refused, Stopped
 from dr_provider.model.records import Owner
 from dr_provider.reconcile.decision import Want
 from dr_provider.reconcile.drill import end_drill, start_drill
 from dr_provider.reconcile.lease import hold_lease
+from dr_provider.reconcile.provision_vms import ensure_vm
 from dr_provider.reconcile.run import move_all, run_plan, start_plan
 from dr_provider.reconcile.safety import drop_safety, export_safety, list_safety
 from tests.support.kills import failing
@@ -237,6 +238,20 @@ def test_the_stack_that_makes_a_plan_has_declared_its_home(tmp_path: Path) -> No
     assert lab.decide("west", stack="dr/second").exit_bad
     assert lab.move("west", stack="dr/prod").failures == ()
     assert lab.running() == everywhere("west")
+
+
+def test_a_moved_vm_keeps_the_owner_that_took_it_over(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.write(5)
+    lab.protect()
+    lab.move("west")
+    lab.move("east")
+    newest = Owner("shop-test", "dr/second", keys.new_incarnation())
+    ensure_vm(lab.world("dr/second"), "db", newest, adopt=True)
+    lab.move("west")
+    place = lab.view().place("db", "west")
+    assert place is not None
+    assert place.state.definition.owner == newest
 
 
 def test_a_drill_runs_beside_production_and_leaves_nothing(lab: Lab) -> None:
