@@ -77,7 +77,9 @@ class Journal:
                 lost, self._file = self._file, None
                 with suppress(OSError):
                     lost.close()
-                self._warn(f"the journal {self.path} ends here ({error.strerror}); the move goes on without a local copy")
+                self._warn(
+                    f"the journal {self.path} ends here ({error.strerror}); the move goes on without a local copy"
+                )
 
     def close(self) -> None:
         """No more lines are for the local file."""
