@@ -199,13 +199,17 @@ class PeerPins:
 
 @dataclass(frozen=True)
 class Split:
-    """Both sides have written since `fork`; nothing is resynced until an operator says which one to keep."""
+    """Both sides have written since `fork`; nothing is resynced until an operator says which one to keep.
+
+    `epoch`: the committed number when it was found. A later epoch has ended it: only a resolve is committed over a split.
+    """
 
     plan: str
     sides: tuple[str, ...]
     fork: str | None
     evidence: tuple[str, ...]
     time: str
+    epoch: int = 0
 
 
 @dataclass(frozen=True)

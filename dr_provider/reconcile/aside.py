@@ -64,6 +64,12 @@ def decide_abort(view: PlanView, want: Want) -> Decision:
             f"plan {plan}: no move is under way, so there is nothing to call off ({where}); after a commit the way is forward, or a new move back"
         )
     origin, target = claim.from_site, claim.site
+    word, unsure = parse_word(plan, want.word), view.silent_arrays(target)
+    if unsure and not want.uncommitted and not (word is not None and word.epoch == epoch.number):
+        return Decision(plan, "abort", target, origin, origin).with_refusal(
+            f"plan {plan}: the move to {target} might have been committed there, and {target} cannot be asked ({'; '.join(unsure.values())}); "
+            f"starting {origin} again could make two writers; {ask_for_word(plan, epoch.number)}"
+        )
     steps = Steps()
     marked = (
         []

@@ -60,7 +60,8 @@ def decide(view: PlanView, want: Want) -> Decision:
     if claim is not None:
         return _under_way(view, want, claim, epoch, word)
     moving = want.site not in (None, epoch.site)
-    notes = word_notes(plan, word, epoch, used=moving or bool(unasked(view, epoch)))
+    # A move says itself whether it needed the word.
+    notes = () if moving else word_notes(plan, word, epoch, used=bool(unasked(view, epoch)))
     if want.site is None or want.site == epoch.site:
         decision = decide_repair(view, want)
     elif (reason := not_meant(view, want, epoch, word)) is not None:
@@ -76,13 +77,13 @@ def _under_way(view: PlanView, want: Want, claim: Claim, epoch: Epoch, word: Wor
     plan = view.spec.name
     if claim.aborting:
         return decide_abort(view, want)
-    if claim.kind == "resolve":
+    if claim.kind == "resolve" and want.site in (None, claim.site):
         return decide_resolve(view, replace(want, goal="resolve", site=claim.site))
-    if want.site in (None, claim.site):
+    if claim.kind != "resolve" and want.site in (None, claim.site):
         return _move(view, replace(want, site=claim.site), epoch, word, claim)
     return Decision(plan, "none", claim.from_site, claim.site, claim.from_site).with_refusal(
-        f"plan {plan}: a move to {claim.site} is under way (epoch {claim.number}, claimed {claim.time} by {claim.by}); "
-        f"finish it with dr failover {plan} --to {claim.site}, or call it off with dr abort {plan}"
+        f"plan {plan}: a {'resolve' if claim.kind == 'resolve' else 'move'} to {claim.site} is under way (epoch {claim.number}, claimed {claim.time} by {claim.by}); "
+        f"finish it with dr {f'resolve {plan} --keep' if claim.kind == 'resolve' else f'failover {plan} --to'} {claim.site}, or call it off with dr abort {plan}"
     )
 
 
@@ -128,12 +129,14 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
         refused += placement.unplaced.values()
     degraded = () if source.kind == "planned" else tuple(placement.unplaced.values())
     loss = loss_of(view, source, claim, point, final)
+    notes = word_notes(plan, word, epoch, used=bool(needs))
     decision = replace(
-        decision, point=point.id if point else None, loss=loss, warnings=tuple(warnings), degraded=degraded
+        decision, point=point.id if point else None, loss=loss, warnings=tuple(warnings), notes=notes, degraded=degraded
     )
     if refused:
         return decision.with_refusal(*refused)
-    _actions(view, steps, prelude, claim, epoch, source, target, placement.hosts, point, final=final)
+    spoken = str(word) if needs and given else ""
+    _actions(view, steps, prelude, claim, epoch, source, target, placement.hosts, point, final=final, word=spoken)
     return replace(decision, actions=steps.done())
 
 
@@ -156,11 +159,14 @@ def _actions(
     point: RecoveryPoint | None,
     *,
     final: bool,
+    word: str,
 ) -> None:
     """The steps of a move, in order; what an earlier run has done already is left out."""
     plan, origin, number = view.spec.name, source.site, epoch.number + 1
     chosen = "" if final or point is None else point.id
     planned = source.kind == "planned"
+    # A volume that came after the point is no part of what is restored.
+    names = tuple(name for name in view.volume_names if not chosen or point is None or name in point.intent.members)
 
     # 1. capacity, then the claim: before anything is stopped or unmapped
     used = sorted(set(hosts.values()))
@@ -174,7 +180,15 @@ def _actions(
         sentence = f"claim epoch {number} for {target}"
         gate = [
             steps.add(
-                "claim", "", sentence, after=[reserve], site=target, origin=origin, point=chosen, kind=source.kind
+                "claim",
+                "",
+                sentence,
+                after=[reserve],
+                site=target,
+                origin=origin,
+                point=chosen,
+                kind=source.kind,
+                word=word,
             )
         ]
 
@@ -188,7 +202,7 @@ def _actions(
     stopped = [*gate, *(i for i in steps.ids("stop") if i not in prelude)]
     copies = [standing(view, name, target, origin) for name in view.volume_names]
     fenced = fence_mapped(copies, steps, after=stopped, needed=planned)
-    broken = [name for name in view.volume_names if is_broken(view, claim, name, target)]
+    broken = [name for name in names if is_broken(view, claim, name, target)]
     proved = [*stopped, *fenced]
     if not broken:
         sentence = f"prove that no VM of plan {plan} can write at {origin}"
@@ -223,7 +237,7 @@ def _actions(
 
     # 4. break every volume at the one point, and look at what is there
     onlined = []
-    for name in view.volume_names:
+    for name in names:
         array, wait = view.copy_array(name, target), ready
         if name not in broken:
             if f"demote:{name}" not in prelude and is_beyond(view, name, target, point):

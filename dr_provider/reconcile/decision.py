@@ -26,6 +26,8 @@ class Want:
     by: str = "dr"
     stack: str | None = None
     goal: Literal["move", "abort", "resolve"] = "move"
+    uncommitted: bool = False
+    """For an abort: the asker knows that the commit was never begun (it is the run that has just failed before it)."""
 
 
 @dataclass(frozen=True)

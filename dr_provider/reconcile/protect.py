@@ -139,6 +139,8 @@ def _repair(cycle: Cycle, view: PlanView) -> PlanView:
     from dr_provider.reconcile.run import repair_plan
 
     decision = decide(view, Want(by=cycle.world.by))
+    for sentence in decision.degraded:
+        cycle.warn(sentence)
     if decision.kind == "repair" and decision.actions:
         outcome = repair_plan(cycle.world, cycle.plan)
         cycle.repaired = tuple(action.sentence for action in outcome.decision.actions)

@@ -208,8 +208,18 @@ def _lead_back(run: Run, decision: Decision, result: GraphResult, journal: Journ
     failures = tuple(f"{a.sentence}: {result.failed[a.id]}" for a in decision.actions if a.id in result.failed)
     plan = run.plan
     run.fresh()
-    run.claim = run.view.claim
-    if decision.kind != "planned" or run.claim is None:
+    claimed, run.claim = run.claim, run.view.claim
+    now = run.view.epoch
+    if run.claim is None and claimed is not None and now is not None and now.id == claimed.id:
+        _close(run, journal, now.site)
+        raise MoveFailed(
+            (
+                *failures,
+                f"epoch {now.number} is committed at {now.site} all the same; run again to start what does not run there",
+            )
+        )
+    unsure = run.view.silent_arrays(str(decision.to_site)) if "commit" in result.failed else {}
+    if decision.kind != "planned" or run.claim is None or unsure:
         stands = f"plan {plan} stands at: claimed for {decision.to_site}, not committed; run again to finish it, or call it off with dr abort {plan}"
         if run.claim is None:
             give_back(run, str(decision.to_site))
@@ -220,7 +230,7 @@ def _lead_back(run: Run, decision: Decision, result: GraphResult, journal: Journ
         f"plan {plan}: the move to {decision.to_site} cannot be finished; leading back to {decision.from_site}"
     )
     claim = run.claim
-    back = decide(run.view, Want(goal="abort", by=run.want.by))
+    back = decide(run.view, Want(goal="abort", by=run.want.by, uncommitted="commit" not in result.failed))
     run.decision = back
     undone = _execute(run, back, journal)
     # The same declaration may try again: this was no operator's wish.

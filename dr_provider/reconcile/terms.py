@@ -127,7 +127,15 @@ def needs_word(view: PlanView, source: Source, claim: Claim | None, final: bool,
 
 def restorable(view: PlanView, vm: str, point: RecoveryPoint | None, final: bool, warnings: list[str]) -> bool:
     """What is in both record and topology is restored; anything in only one of them is listed."""
-    if final or point is None or vm in point.intent.definitions:
+    if final or point is None:
+        return True
+    late = sorted(set(view.topology.vms[vm].volumes()) - set(point.intent.members))
+    if late:
+        warnings.append(
+            f"VM {vm} has a disk on {', '.join(late)}, which recovery point {point.id} does not hold yet; it is not restored by this move"
+        )
+        return False
+    if vm in point.intent.definitions:
         return True
     warnings.append(f"VM {vm} is in the topology but not in recovery point {point.id}; it is not restored by this move")
     return False

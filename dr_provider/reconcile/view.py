@@ -96,8 +96,10 @@ class PlanView:
     @cached_property
     def split(self) -> Split | None:
         """A split on record, or one that the epochs show: the same number under two ids."""
-        if self.splits:
-            return next(iter(self.splits.values()))
+        top = self.epoch.number if self.epoch else 0
+        live = [split for split in self.splits.values() if not split.epoch or split.epoch >= top]
+        if live:
+            return live[0]
         if len(self.committed) > 1:
             said = tuple(
                 f"epoch {e.number} was committed at {e.site} ({e.id}, by {e.by}, {e.time})" for e in self.committed

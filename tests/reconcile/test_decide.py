@@ -373,7 +373,12 @@ def test_calling_off_leads_back_to_the_source() -> None:
 
 
 def test_calling_off_with_a_silent_target_says_what_is_left() -> None:
-    decision = answer(view(claim=claim(point=P2.id), east=NONE_RUN, silent=["west"]), goal="abort")
+    seen = view(claim=claim(point=P2.id), east=NONE_RUN, silent=["west"])
+    refused = answer(seen, goal="abort")
+    assert "might have been committed there" in refused.refused[0]
+    assert refused.actions == ()
+    assert answer(seen, goal="abort", uncommitted=True).refused == (), "the run that failed before its commit knows"
+    decision = answer(seen, goal="abort", word="1: west is off, by phone")
     assert "array west-a is silent; vol-1 there is made a destination again when it answers" in decision.warnings
     assert "withdraw" in ids(decision)
 
@@ -381,6 +386,19 @@ def test_calling_off_with_a_silent_target_says_what_is_left() -> None:
 def test_calling_off_a_resolve_touches_no_copy() -> None:
     decision = answer(moved(split=split(), claim=claim("east", 3, kind="resolve"), east=RETURNED), goal="abort")
     assert ids(decision) == ["aborting", "withdraw"]
+
+
+def test_a_split_record_of_before_a_resolve_is_void() -> None:
+    ended = replace(split(), epoch=2)
+    seen = view(split=ended, epochs=(epoch(), epoch(2, "west"), epoch(3, "east", kind="resolve")))
+    assert seen.split is None
+    assert view(split=ended, epochs=(epoch(), epoch(2, "west"))).split == ended
+
+
+def test_another_site_is_refused_while_a_resolve_is_under_way() -> None:
+    decision = answer(moved(claim=claim("east", 3, kind="resolve"), east=RETURNED), "west")
+    assert "a resolve to east is under way" in decision.refused[0]
+    assert "dr resolve shop --keep east" in decision.refused[0]
 
 
 def test_a_split_that_was_resolved_is_repaired() -> None:

@@ -27,7 +27,6 @@ def claim(run: Run, action: Action) -> str:
     view, target, origin = run.view, action.of["site"], action.of["origin"]
     epoch = run.epoch()
     running = view.running_at(origin)
-    word = parse_word(run.plan, run.want.word)
     made = Claim(
         run.plan,
         epoch.number + 1,
@@ -39,7 +38,7 @@ def claim(run: Run, action: Action) -> str:
         run.want.by,
         epoch.id,
         point=action.of["point"] or None,
-        word=str(word) if word is not None and word.epoch == epoch.number else None,
+        word=action.of.get("word") or None,
         stopped=tuple(sorted({place.vm for place in running})),
         placed={place.vm: place.host for place in running},
     )
@@ -158,7 +157,7 @@ def scan(run: Run, action: Action) -> str:
         raise DrError(
             f"plan {run.plan}: recovery point {point.id} is not whole at {site} any more; nothing was committed"
         )
-    for name in view.volume_names:
+    for name in point.intent.members:
         volume = view.volume(name, site)
         if volume is None or not volume.writable:
             raise DrError(
@@ -275,6 +274,8 @@ def record(run: Run, action: Action) -> str:
         run.array(name).put_record(key, dump(epoch), run.guard)
         if name in run.view.leftover_claims:
             run.array(name).delete_record(keys.claim_key(run.topology, run.plan), run.guard)
+        if run.view.split is None:  # one that a resolve has ended while this array was away
+            run.array(name).delete_record(keys.split_key(run.topology, run.plan), run.guard)
     return ""
 
 
@@ -287,6 +288,7 @@ def split(run: Run, action: Action) -> str:
         action.of["fork"] or None,
         tuple(action.of["evidence"].split("\n")),
         keys.stamp(keys.now()),
+        epoch.number,
     )
     run.write_all(keys.split_key(run.topology, run.plan), dump(found), must=run.answering())
     run.remark(

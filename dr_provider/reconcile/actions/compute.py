@@ -40,7 +40,8 @@ def stop(run: Run, action: Action) -> str:
     """Stop a VM: asked first, then hard. What the guest says of its last entry goes into the seal of the final snapshot."""
     vm, host = action.of["vm"], action.of["host"]
     site = run.view.topology.hosts[host].site
-    reachable = all(run.view.array_state(v, site) is not None for v in run.view.topology.vms[vm].volumes())
+    spec = run.view.topology.vms.get(vm)  # None: taken out of the topology while its side was away
+    reachable = spec is None or all(run.view.array_state(name, site) is not None for name in spec.volumes())
     report = run.world.fleet.host(host).stop(vm, graceful=GRACEFUL if reachable else GRACEFUL_WITHOUT_DISKS)
     if report.how == "graceful":
         run.graceful.add(vm)
