@@ -15,7 +15,7 @@ from dr_provider.arrays.base import Array
 from dr_provider.hypervisors.base import Hypervisor
 from dr_provider.model import keys
 from dr_provider.model.codec import load
-from dr_provider.model.errors import CorruptRecord, NotReady, Unreachable
+from dr_provider.model.errors import CorruptRecord, DeviceFault, NotReady, Unreachable
 from dr_provider.model.records import PeerPins, Pin
 from dr_provider.model.state import ArrayState, HostState, Observation, Silent
 from dr_provider.model.topology import ArraySpec, HostSpec, Topology
@@ -65,6 +65,14 @@ def _silence(error: Exception) -> Silent:
 class _Asked:
     key: str
     call: Callable[[], ArrayState | HostState]
+
+
+def _facts(ask: _Asked) -> ArrayState | HostState:
+    """One that cannot do the call is asked once more; if it cannot then, nothing is known of it, and the sweep does not fail for it."""
+    try:
+        return ask.call()
+    except DeviceFault:
+        return ask.call()
 
 
 class Fleet:
@@ -144,14 +152,14 @@ class Fleet:
             return {}
         answers: dict[str, ArrayState | HostState | Silent] = {}
         pool = ThreadPoolExecutor(max_workers=len(asked), thread_name_prefix="sweep")
-        futures: dict[Future[ArrayState | HostState], _Asked] = {pool.submit(ask.call): ask for ask in asked}
+        futures: dict[Future[ArrayState | HostState], _Asked] = {pool.submit(_facts, ask): ask for ask in asked}
         # The drivers keep the budget themselves; the rest is for a driver that does not, or a machine that is busy.
         done, late = wait(futures, timeout=2 * self.topology.source_budget + _GRACE)
         for future in done:
             key = futures[future].key
             try:
                 answers[key] = future.result()
-            except (Unreachable, NotReady, CorruptRecord) as error:
+            except (Unreachable, NotReady, CorruptRecord, DeviceFault) as error:
                 answers[key] = self._silent[key] = _silence(error)
         for future in late:
             key = futures[future].key
