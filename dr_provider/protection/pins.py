@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from dr_provider.model import keys
 from dr_provider.model.codec import dump, load
-from dr_provider.model.errors import NotReady, Unreachable
+from dr_provider.model.errors import DeviceFault, NotReady, Unreachable
 from dr_provider.model.records import Guard, PeerPin, PeerPins
 from dr_provider.model.state import ArrayState, Observation
 from dr_provider.model.topology import Topology
@@ -56,7 +56,7 @@ def write_pins(
         state = observation.array(name)
         if state is None or keys.pin_key(topology.name) not in state.records:
             continue
-        with contextlib.suppress(Unreachable, NotReady):
+        with contextlib.suppress(Unreachable, NotReady, DeviceFault):
             fleet.array(name).put_record(keys.peers_key(topology.name), text, guard)
             written.append(name)
     return tuple(written)

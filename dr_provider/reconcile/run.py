@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 
 from dr_provider.model import keys, stopping
 from dr_provider.model.codec import dump
-from dr_provider.model.errors import BadInput, DrError, MoveFailed, NotReady, Refused, Stopped, Unreachable
+from dr_provider.model.errors import BadInput, DeviceFault, DrError, MoveFailed, NotReady, Refused, Stopped, Unreachable
 from dr_provider.model.records import Declared
 from dr_provider.protection import backup
+from dr_provider.protection.pins import write_pins
 from dr_provider.reconcile.actions import perform
 from dr_provider.reconcile.actions.claims import declare, give_back
 from dr_provider.reconcile.context import Run
@@ -262,13 +263,15 @@ def _fatal(run: Run, error: DrError) -> DrError:
 
 
 def _bookkeeping(run: Run) -> None:
-    """What every run leaves on the arrays: the topology, and what the stack declares."""
+    """What every run leaves on the arrays: how far each has come, the topology, and what the stack declares."""
     site = run.want.site
     if run.want.stack is not None and site is not None and site == run.view.active:
         last = run.view.declared.get(run.want.stack)
         if last is None or last.site != site:
             declare(run, site)
     if run.view.epoch is not None:
+        # An array that comes back as it was before this run is found out by the others.
+        write_pins(run.world.fleet, run.world.topology, run.view.seen, run.guard, arrays=run.lease.arrays)
         store_topology(run.world.topology, run.world.fleet, run.view.seen, run.guard, run.lease.arrays)
 
 
@@ -281,7 +284,7 @@ def _close(run: Run, journal: Journal, site: str) -> None:
     for name in run.view.site_arrays(site):
         try:
             run.world.fleet.array(name).put_record(key, journal.text())
-        except (Unreachable, NotReady):
+        except (Unreachable, NotReady, DeviceFault):
             continue
     journal.close()
 

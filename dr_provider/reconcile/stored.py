@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from dr_provider.model import keys
 from dr_provider.model.codec import dump, load
-from dr_provider.model.errors import NotReady, Unreachable
+from dr_provider.model.errors import DeviceFault, NotReady, Unreachable
 from dr_provider.model.records import Guard, StoredTopology
 from dr_provider.model.state import Observation
 from dr_provider.model.topology import Topology
@@ -30,7 +30,7 @@ def _stored(
             continue
         try:
             text = fleet.array(name).read_record(keys.topology_key(topology.name))
-        except (Unreachable, NotReady):
+        except (Unreachable, NotReady, DeviceFault):
             continue
         found[name] = load(StoredTopology, text, f"array {name}, the stored topology") if text else None
     return found
@@ -55,6 +55,6 @@ def store_topology(topology: Topology, fleet: Fleet, seen: Observation, guard: G
     for name in lacking:
         try:
             fleet.array(name).put_record(keys.topology_key(topology.name), record, guard)
-        except (Unreachable, NotReady):
+        except (Unreachable, NotReady, DeviceFault):
             continue
     return bool(lacking)

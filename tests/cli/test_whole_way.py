@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +235,30 @@ def test_plans_that_share_no_array(dr: Dr, tmp_path: Path) -> None:
         "validate", "--from", f"embedded:{tmp_path / 'apart' / '.dr' / 'east-b.db'}", "--topology", str(way.file)
     )
     assert "differs" not in stored.err
+
+
+@pytest.mark.parametrize("moves", [("west",), ("west", "east")])
+def test_an_array_that_comes_back_as_it_was_before_a_move_is_not_ready(
+    moves: tuple[str, ...], way: Way, tmp_path: Path
+) -> None:
+    way.well("apply")
+    way.well("protect", "--now")
+    array, old = way.file.parent / ".dr" / "east-a.db", tmp_path / "old.db"
+    with closing(sqlite3.connect(array)) as now, closing(sqlite3.connect(old)) as then:
+        now.backup(then)
+    for site in moves:
+        way.well("failover", "shop", "--to", site, "--yes")
+    for suffix in ("-wal", "-shm"):
+        array.with_name(array.name + suffix).unlink(missing_ok=True)
+    old.replace(array)
+    status = way.well("status")
+    assert "restored from an old backup" in status["silent"]["east-a"]
+    assert status["plans"]["shop"]["activeSite"] == moves[-1]
+    assert status["plans"]["shop"]["protected"] is (moves[-1] == "east")
+    if moves[-1] == "west":
+        refused = way.dr("failover", "shop", "--to", "east", "--yes", "--json", "--topology", str(way.file))
+        assert refused.status == 1
+        assert "restored from an old backup" in refused.json["refused"][0]
 
 
 def test_every_text_is_written_for_people(way: Way) -> None:
