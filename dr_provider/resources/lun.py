@@ -22,8 +22,8 @@ __all__ = ["Lun", "LunProps", "LunProvider"]
 class LunProps(KindProps):
     """`size` in bytes; `arrays`: every array with a copy of the volume, home first; `delete_data` is the volume's."""
 
-    vm: str
-    role: str
+    vm: str = field(metadata=bag.BACKGROUND)
+    role: str = field(metadata=bag.BACKGROUND)
     volume: str
     size: int
     arrays: tuple[str, ...] = field(metadata=bag.BACKGROUND)

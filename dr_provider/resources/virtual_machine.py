@@ -25,10 +25,10 @@ class VirtualMachineProps(KindProps):
 
     cpus: int
     memory: int
-    disks: str
-    nics: str
+    disks: str = field(metadata=bag.BACKGROUND)
+    nics: str = field(metadata=bag.BACKGROUND)
     arrays: tuple[str, ...] = field(metadata=bag.BACKGROUND)
-    health: str | None = None
+    health: str | None = field(default=None, metadata=bag.BACKGROUND)
 
 
 class VirtualMachineProvider(Kind[VirtualMachineProps]):
