@@ -321,3 +321,13 @@ def test_unknown_plan_and_site_are_the_users_fault(lab: Lab) -> None:
         lab.decide("north")
     with pytest.raises(BadInput, match="its plans: shop"):
         lab.world().view("store")
+
+
+def test_the_word_stands_for_silence_and_not_for_a_vm_that_is_seen_running(lab: Lab) -> None:
+    lab.lose("array:east-a")
+    with failing("stop:web"), pytest.raises(MoveFailed, match=r"web runs on east-\d at east and could not be stopped"):
+        lab.move("west", word=WORD)
+    assert lab.running() == {"web": "east"}
+    assert lab.status()["activeSite"] == "east"
+    outcome = lab.move("west", word=WORD)
+    assert (outcome.failures, lab.running()) == ((), everywhere("west"))

@@ -108,7 +108,7 @@ def proven(view: PlanView, site: str) -> dict[str, str]:
 
 
 def prove(run: Run, action: Action) -> str:
-    """Read back that the source holds still; without proof of a VM only the operator's word lets the move go on."""
+    """Read back that the source holds still; without proof of a VM only the operator's word lets the move go on, and only while nobody sees it run."""
     site = action.of["site"]
     view = run.fresh()
     proof = proven(view, site)
@@ -116,8 +116,12 @@ def prove(run: Run, action: Action) -> str:
     open_vms = [vm.name for vm in view.vms if vm.name not in proof and vm.name not in made.proof]
     word = parse_word(run.plan, run.want.word)
     said = made.word or (str(word) if word is not None and word.epoch == run.epoch().number else None)
+    running = [f"{place.vm} runs on {place.host}" for place in view.running_at(site) if place.vm in open_vms]
+    if running and said is not None:
+        raise DrError(
+            f"plan {run.plan}: {', '.join(running)} at {site} and could not be stopped; the operator's word stands for what is silent, not for what is seen running; nothing was broken; run again, or cut the power there"
+        )
     if open_vms and said is None:
-        running = [f"{place.vm} runs on {place.host}" for place in view.running_at(site) if place.vm in open_vms]
         silent = [*view.silent_hosts(site).values(), *view.silent_arrays(site).values()]
         raise DrError(
             f"plan {run.plan}: not proved to be stopped at {site}: {', '.join(open_vms)} ({'; '.join([*running, *silent]) or 'LUNs still mapped'}); nothing was broken"
