@@ -15,6 +15,7 @@ __all__ = [
     "drill_volume",
     "epoch_key",
     "epoch_prefix",
+    "host_key",
     "lease_key",
     "lease_prefix",
     "lun_name",
@@ -87,6 +88,10 @@ def owner_key(topology: str, kind: str, name: str) -> str:
 
 def drill_key(topology: str, plan: str, drill: str) -> str:
     return f"{topology}/drill/{plan}/{drill}"
+
+
+def host_key(topology: str, host: str) -> str:
+    return f"{topology}/host/{host}"
 
 
 def topology_key(topology: str) -> str:

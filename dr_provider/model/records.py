@@ -13,6 +13,7 @@ public format: golden tests load old records. Records are JSON of the dataclasse
     <T>/tombstone/<kind>/<name>             Tombstone: removed from the topology while another copy was silent
     <T>/owner/<kind>/<name>                 Owner: whose a volume, LUN, VM, mirror or plan is; stands from its first making to its destruction
     <T>/drill/<plan>/<drill>                DrillRecord: what a drill made on this array and the hosts of its site
+    <T>/host/<host>                         MadeHost: the host was made once; one that is missing since is never made anew
     <T>/blob/topology                       the stored topology (StoredTopology); not part of an array's sweep
     <T>/blob/journal/<plan>/<run>           a run's journal, for people; not part of an array's sweep
 
@@ -33,6 +34,7 @@ __all__ = [
     "Guard",
     "Intent",
     "Lease",
+    "MadeHost",
     "Owner",
     "PeerPin",
     "PeerPins",
@@ -224,6 +226,14 @@ class Tombstone:
     kind: str
     name: str
     plan: str
+    time: str
+
+
+@dataclass(frozen=True)
+class MadeHost:
+    """A new, empty host in the place of one that was lost would say of its VMs that they are off."""
+
+    host: str
     time: str
 
 

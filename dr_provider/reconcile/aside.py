@@ -46,10 +46,8 @@ def decide_create(view: PlanView, want: Want) -> Decision:
     for name, state in sorted(arrays.items()):
         verb = "make array" if isinstance(state, Silent) else "pin array"
         steps.add("create-array", name, f"{verb} {name}", group="create", array=name)
-    for name in sorted(view.topology.hosts):
-        state_of_host = view.seen.hosts[name]
-        if isinstance(state_of_host, Silent) and state_of_host.missing:
-            steps.add("create-host", name, f"make host {name}", group="create", needed=False, host=name)
+    for name in view.new_hosts:
+        steps.add("create-host", name, f"make host {name}", group="create", needed=False, host=name)
     first = steps.ids("create-array", "create-host")
     steps.add("found", "", f"commit epoch 1: plan {plan} is active at {home}", after=first, group="create", site=home)
     return replace(decision, actions=steps.done(), loss=Loss(0.0, "nothing is lost: the plan is new"))

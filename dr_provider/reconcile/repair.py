@@ -94,6 +94,8 @@ def _records(view: PlanView, epoch: Epoch, steps: Steps) -> list[str]:
                 ids.append(steps.add("create-array", array, f"make array {array} and pin it", array=array))
         elif keys.pin_key(view.topology.name) not in state.records:
             ids.append(steps.add("create-array", array, f"pin array {array}", array=array))
+    for host in view.new_hosts:
+        steps.add("create-host", host, f"make host {host}", group="create", needed=False, host=host)
     behind = [a for a in sorted(view.epochs) if not any(e.id == epoch.id for e in view.epochs[a])]
     done = sorted({*behind, *view.leftover_claims})
     if done:

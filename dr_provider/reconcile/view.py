@@ -50,6 +50,16 @@ class PlanView:
     """Last declared, by stack (project/stack)."""
     drills: Mapping[str, DrillRecord] = field(default_factory=dict)
 
+    @cached_property
+    def new_hosts(self) -> tuple[str, ...]:
+        """Hosts that may be made: nothing is there, no array of the plan is silent, and none knows of their having been made."""
+        arrays = [self.seen.arrays[array] for array in self.topology.plan_arrays(self.spec.name)]
+        if any(isinstance(state, Silent) and not state.missing for state in arrays):
+            return ()
+        missing = {n for n, state in self.seen.hosts.items() if isinstance(state, Silent) and state.missing}
+        made = {key for state in self.seen.arrays.values() if isinstance(state, ArrayState) for key in state.records}
+        return tuple(sorted(n for n in missing if keys.host_key(self.topology.name, n) not in made))
+
     # -- epochs ---------------------------------------------------------------------------------
 
     @cached_property

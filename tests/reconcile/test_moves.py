@@ -254,6 +254,16 @@ def test_a_moved_vm_keeps_the_owner_that_took_it_over(tmp_path: Path) -> None:
     assert place.state.definition.owner == newest
 
 
+def test_a_host_that_comes_later_is_made_and_one_that_was_lost_is_not(tmp_path: Path) -> None:
+    Lab(tmp_path, hosts_per_site=1).write(5)
+    lab = Lab(tmp_path, hosts_per_site=2, made=False)
+    assert [a.id for a in lab.decide().actions] == ["create-host:east-2", "create-host:west-2"]
+    assert lab.move().failures == ()
+    assert lab.decide().actions == ()
+    Path(str(lab.topology.hosts["east-2"].options["path"])).unlink()
+    assert lab.decide().actions == (), "an empty host would say of the lost one's VMs that they are off"
+
+
 def test_a_drill_runs_beside_production_and_leaves_nothing(lab: Lab) -> None:
     before = lab.view()
     outcome = start_drill(lab.world(), "shop", None, "d1", Owner("shop-test", "dr/drill", "i1"))

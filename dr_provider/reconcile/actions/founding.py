@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dr_provider.model import keys
 from dr_provider.model.codec import dump
-from dr_provider.model.records import Epoch, Pin
+from dr_provider.model.records import Epoch, MadeHost, Pin
 from dr_provider.protection.pins import write_pins
 from dr_provider.reconcile.actions.claims import declare
 from dr_provider.reconcile.context import Run
@@ -29,6 +29,8 @@ def create_host(run: Run, action: Action) -> str:
     name = action.of["host"]
     run.world.fleet.forget_silence(f"host {name}")
     run.world.fleet.host(name).create()
+    made = MadeHost(name, keys.stamp(keys.now()))
+    run.write_all(keys.host_key(run.topology, name), dump(made), must=())
     return ""
 
 
