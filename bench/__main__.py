@@ -32,7 +32,7 @@ def main(words: Sequence[str] | None = None) -> int:
     size: Size = SMALL if asked.small else WHOLE
     work = Path(asked.folder).absolute() / "work"
     kinds: dict[str, Callable[[], list[Row]]] = {
-        "failover": lambda: [failover(work / "failover", size)],
+        "failover": lambda: [failover(work / "failover", size, more=0 if asked.small else 7)],
         "preview": lambda: [preview(work / "preview", size)],
         "transfer": lambda: transfers(work / "transfer", size=1 << 20 if asked.small else 64 << 20),
     }

@@ -34,7 +34,7 @@ def test_the_topology_is_the_one_that_is_promised(tmp_path: Path) -> None:
 
 def test_failover_counts_its_calls_and_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DR_STATE_HOME", str(tmp_path / "state"))
-    row = failover(tmp_path / "lab", SMALL, repeats=1)
+    row = failover(tmp_path / "lab", SMALL, repeats=1, more=0)
     kinds = row.facts["callsByKind"]
     assert isinstance(kinds, dict)
     assert (kinds["host start"], kinds["host probe"], kinds["host define"]) == (SMALL.vms, SMALL.vms, SMALL.vms)

@@ -21,6 +21,12 @@ from dr_provider.model.vm import BlockAccess
 __all__ = ["EmbeddedBlocks", "connect", "read_range"]
 
 
+_WELL = (
+    "SELECT 1 FROM volume AS v JOIN lun AS l ON l.volume = v.id"
+    " WHERE v.name = ? AND l.name = ? AND l.mapped_to = ? AND l.online AND v.writable"
+)
+
+
 class EmbeddedBlocks:
     """Implements `BlockAccess` for guests of hosts at one site. Also raises ArrayFull (a write beyond the capacity) and CorruptRecord."""
 
@@ -44,6 +50,11 @@ class EmbeddedBlocks:
             refuse_overflow(db, BLOCK, self._where, f"a write to volume {volume}")
 
     def check(self, volume: str, lun: str, initiator: str) -> None:
+        with self._store.connection() as db:
+            # Every start and every look at a guest's health asks this: where all is well, in two queries.
+            faults.refuse_guest(faults.read(db), self._where, self._site)
+            if db.execute(_WELL, (volume, lun, initiator)).fetchone() is not None:
+                return
         with self._store.reading() as db:
             found, _ = self._mapped(db, volume, lun, initiator)
             self._refuse_read_only(found)

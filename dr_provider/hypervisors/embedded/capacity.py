@@ -49,10 +49,16 @@ def _running(db: sqlite3.Connection, but: str) -> Size:
     return Size(*row.fetchone())
 
 
+_TAKEN = """
+SELECT * FROM (SELECT COALESCE(SUM(cpus), 0), COALESCE(SUM(memory), 0) FROM vm WHERE state = 'running' AND name != ?1),
+    (SELECT COALESCE(SUM(cpus), 0), COALESCE(SUM(memory), 0) FROM reservation WHERE vm != ?1)
+"""
+
+
 def check_room(db: sqlite3.Connection, host: str, total: Size, vm: str, wanted: Size) -> None:
     """Raise HostFull unless the VM fits beside the running VMs and the reservations of others."""
-    kept = db.execute("SELECT COALESCE(SUM(cpus), 0), COALESCE(SUM(memory), 0) FROM reservation WHERE vm != ?", (vm,))
-    running, reserved = _running(db, vm), Size(*kept.fetchone())
+    cpus, memory, kept_cpus, kept_memory = db.execute(_TAKEN, (vm,)).fetchone()
+    running, reserved = Size(cpus, memory), Size(kept_cpus, kept_memory)
     if not (running + reserved + wanted).within(total):
         raise HostFull(
             f"host {host}: VM {vm} wants {wanted}; of {total} running VMs take {running} and reservations {reserved}; "

@@ -155,13 +155,18 @@ def _compare(first: str, before: Scan, second: str, after: Scan) -> str:
 
 def _scan(region: Region, vm: str) -> Scan:
     disk = region.disk.name
-    header, header_crc, problem = _read_header(region, vm)
+    # The header and the first entries in one read: every start of a guest looks at them.
+    front = region.disk.read(region.start, max(0, min(BLOCK + _CHUNKS[0], region.end - region.start)))
+    header, header_crc, problem = _judge_front(disk, front, vm)
     owner = vm.encode()
     crcs, batches = array("I"), list[int]()
     position, size, previous, batch = region.start + BLOCK, _CHUNKS[0], 0, -1
     ended = False
     while position < region.end and not problem and not ended:
-        chunk = memoryview(region.disk.read(position, min(size, region.end - position)))
+        if position == region.start + BLOCK:
+            chunk = memoryview(front)[BLOCK:]
+        else:
+            chunk = memoryview(region.disk.read(position, min(size, region.end - position)))
         for at in range(0, len(chunk) - ENTRY + 1, ENTRY):
             slot = chunk[at : at + ENTRY]
             if slot == _EMPTY:
@@ -195,22 +200,20 @@ def _scan(region: Region, vm: str) -> Scan:
     return scan if problem else Scan(scan.count, crcs, scan.batches, header, _judge_header(disk, scan, header_crc))
 
 
-def _read_header(region: Region, vm: str) -> tuple[int, int, str]:
-    if region.end - region.start < BLOCK:
-        return 0, 0, ""
-    data = region.disk.read(region.start, BLOCK)
-    if not any(data):
+def _judge_front(disk: str, front: bytes, vm: str) -> tuple[int, int, str]:
+    data = front[:BLOCK]
+    if len(data) < BLOCK or not any(data):
         return 0, 0, ""
     magic, version, count, chain, name = _HEADER.unpack_from(data)
     if magic != _HEADER_MAGIC or zlib.crc32(data[: _HEADER.size]) != _CRC.unpack_from(data, _HEADER.size)[0]:
-        return 0, 0, f"disk {region.disk.name}: the ledger's header is damaged"
+        return 0, 0, f"disk {disk}: the ledger's header is damaged"
     if version != _VERSION:
-        return 0, 0, f"disk {region.disk.name}: the ledger has format {version}, this program reads {_VERSION}"
+        return 0, 0, f"disk {disk}: the ledger has format {version}, this program reads {_VERSION}"
     if name.rstrip(b"\0") != vm.encode():
         return (
             0,
             0,
-            f"disk {region.disk.name}: the ledger is another VM's ({name.rstrip(bytes(1)).decode(errors='replace')})",
+            f"disk {disk}: the ledger is another VM's ({name.rstrip(bytes(1)).decode(errors='replace')})",
         )
     return count, chain, ""
 
