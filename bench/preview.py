@@ -17,7 +17,7 @@ LIMIT = 1.5
 _PEER = "from bench.trivial import declare\n\ndeclare({count})\n"
 
 
-def preview(folder: Path, size: Size, *, repeats: int = 5) -> Row:
+def preview(folder: Path, size: Size, *, repeats: int = 7) -> Row:
     """Both are previewed in turn, so that what else the machine does falls on both; the medians are compared."""
     shutil.rmtree(folder, ignore_errors=True)
     ours = Project(folder / "ours", (ROOT / "stacks" / "__main__.py").read_text(encoding="utf-8"))
