@@ -7,6 +7,7 @@ depends on it by name only: its outputs are not their inputs, so a move changes 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class ProtectedPlan(pulumi.ComponentResource):
 
     def __init__(self, config: StackConfig, plan: PlanSpec, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("dr:index:ProtectedPlan", plan.name, None, opts)
+        self._sites = {name: host.site for name, host in config.topology.hosts.items()}
         all_of_it = declared(config, plan)
         self.plan = DrPlan(plan.name, all_of_it.plan, self._under())
         volumes = {name: Volume(name, props, self._under(self.plan)) for name, props in all_of_it.volumes.items()}
@@ -81,10 +83,12 @@ class ProtectedPlan(pulumi.ComponentResource):
 
     def _vms(self, wanted: Declared, luns: dict[str, Lun]) -> dict[str, VirtualMachine]:
         found: dict[str, VirtualMachine] = {}
+        disks: dict[str, list[pulumi.Resource]] = {}
+        for lun, of in wanted.luns.items():
+            disks.setdefault(of.vm, []).append(luns[lun])
         for name, props in wanted.vms.items():
-            disks: list[pulumi.Resource] = [luns[lun] for lun, of in wanted.luns.items() if of.vm == name]
             earlier = [found[other] for other in wanted.waits_for[name]]
-            found[name] = VirtualMachine(name, props, self._under(*(disks or [self.plan]), *earlier))
+            found[name] = VirtualMachine(name, props, self._under(*disks.get(name, [self.plan]), *earlier))
         return found
 
     def _summarize(self, vms: dict[str, VirtualMachine], mirrors: dict[str, Mirror]) -> pulumi.Output[dict[str, Any]]:
@@ -103,23 +107,22 @@ class ProtectedPlan(pulumi.ComponentResource):
             seen=plan.vms,
             lags=plan.mirrors,
             hosts=pulumi.Output.all(**{name: vm.host for name, vm in vms.items()}),
-            sites=pulumi.Output.all(**{name: vm.site for name, vm in vms.items()}),
             states=pulumi.Output.all(**{name: mirror.state for name, mirror in mirrors.items()}),
-        ).apply(summary)
+        ).apply(lambda found: summary(found, self._sites))
 
 
-def summary(found: dict[str, Any]) -> dict[str, Any]:
+def summary(found: dict[str, Any], site_of: Mapping[str, str]) -> dict[str, Any]:
     """What the plan saw at its last change counts; for what was made after it in its first `up`, what its own resource says."""
     seen = json.loads(found.pop("seen") or "{}")
     lags = json.loads(found.pop("lags") or "[]")
-    hosts, sites, states = found.pop("hosts"), found.pop("sites"), found.pop("states")
+    hosts, states = found.pop("hosts"), found.pop("states")
     vms = {}
     for name, host in hosts.items():
         at = seen.get(name) or {}
         if at.get("host"):
             vms[name] = f"{at['site']}/{at['host']}"
         else:
-            vms[name] = f"{sites[name]}/{host}" if host else "nowhere"
+            vms[name] = f"{site_of.get(host, '?')}/{host}" if host else "nowhere"
     mirrors = {
         lag["volume"]: {"from": lag["from"], "to": lag["to"], "state": lag["state"], "lagSeconds": lag["lagSeconds"]}
         for lag in lags

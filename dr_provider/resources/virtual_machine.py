@@ -57,11 +57,10 @@ class VirtualMachineProvider(Kind[VirtualMachineProps]):
 
 
 class VirtualMachine(Resource, module="dr", name="VirtualMachine"):
-    """`site` and `host`: where it was put when it was made or last changed; a move of the plan says where it is since."""
+    """`host`: where it was put when it was made or last changed; a move of the plan says where it is since."""
 
-    site: pulumi.Output[str | None]
     host: pulumi.Output[str | None]
 
     def __init__(self, name: str, props: VirtualMachineProps, opts: pulumi.ResourceOptions | None = None) -> None:
-        outputs = {"site": None, "host": None}
+        outputs = {"host": None}
         super().__init__(VirtualMachineProvider(), name, {**bag.write(props), **outputs}, opts)
