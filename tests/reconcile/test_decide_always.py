@@ -35,7 +35,7 @@ SITES = ("east", "west")
 DEVICES = ("east-a", "east-1", "east-2", "west-a", "west-1", "west-2")
 POINTS = (P1, P2, Point(3, kind="final.id-2"), Point(1, 2, "west"), Point(2, 2, "west"), Point(9, 9, "west"))
 WORDS = (None, "1: a", "2: b", "3: c")
-AFTER_A_SPLIT_IS_SEEN = {"create-array", "record", "split", "stop", "fence", "attach", "start"}
+AFTER_A_SPLIT_IS_SEEN = {"create-array", "create-host", "record", "split", "stop", "fence", "attach", "start"}
 SHOPS = (shop(), shop(memory="2GiB", host_memory="4GiB"))
 
 copies: st.SearchStrategy[Copies] = st.sampled_from(["writable", "replica", "foreign", "absent", "empty"])
@@ -210,6 +210,7 @@ def commit_stands_between_breaks_and_starts(decision: Decision, of: Verbs, waits
             "settle",
             "end-drill",
             "create-array",
+            "create-host",
         }
         assert {a.verb for a in decision.actions if a.id in waits[claimed.id]} <= unclaimed
         origin = str(decision.from_site)
@@ -273,4 +274,4 @@ def test_silence_starts_nothing_elsewhere_and_ends_nothing_that_may_be_active(se
     other = "west" if epoch_now.site == "east" else "east"
     state: Any = seen.seen.arrays[f"{other}-a"]
     if seen.seen.array(f"{other}-a") is None and not state.missing:
-        assert {a.verb for a in decision.actions} <= {"create-array", "record"}
+        assert {a.verb for a in decision.actions} <= {"create-array", "create-host", "record"}
