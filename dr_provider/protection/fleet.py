@@ -107,9 +107,6 @@ class Fleet:
                 self._drivers[key] = make(self.topology.source_budget)
             return _Watched(self._drivers[key], key, self._silent)
 
-    def mark_silent(self, array: str, reason: str) -> None:
-        self._silent[f"array {array}"] = Silent(reason)
-
     def forget_silence(self, key: str | None = None) -> None:
         """Ask everybody again at the next call; with a key ("array NAME", "host NAME") that one."""
         if key is None:

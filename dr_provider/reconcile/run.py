@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from dr_provider.model import keys, stopping
@@ -32,7 +31,7 @@ from dr_provider.reconcile.stored import store_topology
 from dr_provider.reconcile.word import ask_for_word, parse_word
 from dr_provider.reconcile.world import World
 
-__all__ = ["Outcome", "decide_plan", "move_all", "repair_plan", "run_plan", "start_plan"]
+__all__ = ["Outcome", "decide_plan", "repair_plan", "run_plan", "start_plan"]
 
 _VM_GROUPS = ("attach", "start")
 
@@ -335,26 +334,7 @@ def _outcome(
     )
 
 
-# -- more than one plan, and less than a move -----------------------------------------------------
-
-
-def move_all(
-    world: World, plans: Sequence[str], want: Want, one: Callable[[World, str, Want], Outcome] = run_plan
-) -> dict[str, Outcome | DrError]:
-    """Move several plans at once; each has its own lease, and hosts keep capacity for each atomically."""
-    world.look()
-    results: dict[str, Outcome | DrError] = {}
-
-    def attempt(plan: str) -> Outcome | DrError:
-        try:
-            return one(world, plan, want)
-        except DrError as error:
-            return error
-
-    with ThreadPoolExecutor(max_workers=max(1, len(plans)), thread_name_prefix="plan") as pool:
-        for plan, result in zip(plans, pool.map(attempt, plans), strict=True):
-            results[plan] = result
-    return results
+# -- less than a move --------------------------------------------------------------------------------
 
 
 def repair_plan(world: World, plan: str, by: str | None = None) -> Outcome:

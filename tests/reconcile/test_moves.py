@@ -13,7 +13,7 @@ from dr_provider.reconcile.decision import Want
 from dr_provider.reconcile.drill import end_drill, start_drill
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.provision_vms import ensure_vm
-from dr_provider.reconcile.run import move_all, run_plan, start_plan
+from dr_provider.reconcile.run import run_plan, start_plan
 from dr_provider.reconcile.safety import drop_safety, export_safety, list_safety
 from tests.support.kills import failing
 from tests.support.lab import Lab
@@ -317,13 +317,6 @@ def test_start_without_a_move_asks_the_other_side_or_needs_the_word(lab: Lab) ->
         start_plan(lab.world(), "shop", None)
     assert start_plan(lab.world(), "shop", WORD).failures == ()
     assert lab.running() == everywhere("east")
-
-
-def test_every_plan_of_a_lost_site_moves_in_one_go(lab: Lab) -> None:
-    lab.lose("site:east")
-    results = move_all(lab.world(), ["shop"], Want(site="west", word=WORD))
-    assert not isinstance(results["shop"], Exception)
-    assert lab.running() == everywhere("west")
 
 
 def test_unknown_plan_and_site_are_the_users_fault(lab: Lab) -> None:
