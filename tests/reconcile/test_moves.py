@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -334,3 +335,13 @@ def test_the_word_stands_for_silence_and_not_for_a_vm_that_is_seen_running(lab: 
     assert lab.status()["activeSite"] == "east"
     outcome = lab.move("west", word=WORD)
     assert (outcome.failures, lab.running()) == ((), everywhere("west"))
+
+
+def test_a_last_transfer_over_its_time_leads_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(*_: object, stop: Callable[[], str | None], **__: object) -> None:
+        raise Stopped(str(stop()))
+
+    monkeypatch.setattr("dr_provider.protection.replication.send_volume", cut)
+    with pytest.raises(MoveFailed, match=r"did not end within lastTransfer \(1800 s\)"):
+        lab.move("west")
+    assert lab.running() == everywhere("east")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from dr_provider.model import keys
-from dr_provider.model.errors import ArrayFull, DrError, NothingToSend
+from dr_provider.model.errors import ArrayFull, DrError, NothingToSend, Stopped
 from dr_provider.model.records import Owner
 from dr_provider.protection import backup, replication
 from dr_provider.reconcile.context import Run, listed
@@ -59,7 +62,15 @@ def final(run: Run, action: Action) -> str:
     )
 
 
-def transfer(run: Run, volume: str, source_site: str, target_site: str, *, snapshot: str | None) -> str:
+def transfer(
+    run: Run,
+    volume: str,
+    source_site: str,
+    target_site: str,
+    *,
+    snapshot: str | None,
+    stop: Callable[[], str | None] | None = None,
+) -> str:
     """Send a volume's newest sealed snapshot (or the one that is named) to its copy at another site."""
     view = run.view
     source, target = view.volume(volume, source_site), view.volume(volume, target_site)
@@ -78,7 +89,7 @@ def transfer(run: Run, volume: str, source_site: str, target_site: str, *, snaps
             owner=source.owner or Owner(run.topology, "", keys.new_id()),
             guard=run.guard,
             progress=None,
-            stop=run.stop,
+            stop=stop or run.stop,
             rate=None,
             full_ok=True,
         )
@@ -98,7 +109,20 @@ def bring(run: Run, action: Action) -> str:
         point = next((p for p in reversed(view.points) if p.intent.kind == wanted), None)
     if point is None:
         raise DrError(f"plan {run.plan}: the final snapshot is not on the arrays of {claim.from_site}; run again")
-    return transfer(run, action.of["volume"], claim.from_site, claim.site, snapshot=point.id)
+    limit = run.view.spec.last_transfer
+    until = time.monotonic() + limit
+
+    def stop() -> str | None:
+        return run.stop() or ("its time is over" if time.monotonic() > until else None)
+
+    try:
+        return transfer(run, action.of["volume"], claim.from_site, claim.site, snapshot=point.id, stop=stop)
+    except Stopped as error:
+        if run.stop() is not None:
+            raise
+        raise DrError(
+            f"volume {action.of['volume']}: its last transfer did not end within lastTransfer ({limit:g} s); what has arrived is kept, so run again, or give it longer"
+        ) from error
 
 
 def keep(run: Run, action: Action) -> str:
