@@ -1,5 +1,5 @@
 """The array interface (`base`), the choice of driver (`registry`), and one sub-package a driver."""
 
-from dr_provider.arrays.registry import open_address, open_array
+from dr_provider.arrays.registry import open_array, spec_at
 
-__all__ = ["open_address", "open_array"]
+__all__ = ["open_array", "spec_at"]

@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from dr_provider.model.errors import BadInput
 from dr_provider.model.records import Guard, Owner
 from dr_provider.model.state import ArrayState, LunState, SnapshotState, VolumeKind
+from dr_provider.model.topology import ArraySpec, Topology
 
-__all__ = ["NO_GUARD", "Array", "Extent", "Stream", "check_key", "check_name"]
+__all__ = ["NO_GUARD", "Array", "Extent", "Fabric", "Stream", "check_key", "check_name"]
 
 NO_GUARD = Guard()
 
@@ -46,6 +47,23 @@ def check_key(key: str) -> str:
             f"record key {key!r}: wanted parts of letters, digits and . _ : @ - between single slashes; nothing was done"
         )
     return key
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """What an array is told of the topology around it.
+
+    `groups` maps a volume to its plan: what is snapshot at one point, which some arrays keep together. `peers` are the topology's
+    arrays by name, so that a source knows where a destination is to be reached.
+    """
+
+    groups: Mapping[str, str] = field(default_factory=dict)
+    peers: Mapping[str, ArraySpec] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, topology: Topology) -> Fabric:
+        plans = {v: plan for plan in topology.plans for v in (volume.name for volume in topology.plan_volumes(plan))}
+        return cls(plans, dict(topology.arrays))
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from dr_provider.arrays.base import Array
 from dr_provider.model import keys
 from dr_provider.model.codec import load as load_record
 from dr_provider.model.errors import BadInput, CorruptRecord, NotReady
 from dr_provider.model.records import Pin, StoredTopology
-from dr_provider.model.topology import ArraySpec, Topology
+from dr_provider.model.topology import ArraySpec, HostSpec, Topology
 
 __all__ = ["file_of", "load_file", "stored_topology"]
 
@@ -36,17 +38,17 @@ def load_file(path: Path) -> Topology:
 
 
 def stored_topology(address: str, name: str | None) -> Topology:
-    """The topology stored on the array at an address such as embedded:PATH; `name` chooses where it serves several.
+    """The topology stored on the array at an address (embedded:PATH, zfs:ssh://HOST/POOL); `name` chooses where it serves several.
 
-    The address counts for that array, wherever the stored topology says that it is.
+    The address counts for that array, wherever the stored topology says that it is. With DR_SSH_CONFIG, that OpenSSH configuration
+    counts for every array and host: the keys that the stored topology names may be on a machine that is gone.
 
     Raises BadInput (no such address, none or several topologies there), NotReady, Unreachable, CorruptRecord.
     """
-    from dr_provider.arrays.registry import open_array
+    from dr_provider.arrays.registry import open_array, spec_at
     from dr_provider.model.loader import parse
 
-    path = _embedded_path(address)
-    spec = ArraySpec("from", "", "embedded", {"path": path})
+    spec = _with_ssh(spec_at(address))
     array = open_array(spec, timeout=_TIMEOUT)
     try:
         chosen = _choose(address, array, name)
@@ -54,7 +56,7 @@ def stored_topology(address: str, name: str | None) -> Topology:
         pin = array.read_record(keys.pin_key(chosen))
     except NotReady as error:
         if error.missing:
-            raise BadInput(f"--from {address}: there is no array file at {path}; nothing was done") from error
+            raise BadInput(f"--from {address}: there is nothing there ({error}); nothing was done") from error
         raise
     finally:
         array.close()
@@ -66,28 +68,31 @@ def stored_topology(address: str, name: str | None) -> Topology:
         raise CorruptRecord(
             f"{where}: its text is not the one that was stored (the checksum differs); try another array"
         )
-    topology = parse(stored.text, source=where, base=path.parent)
+    # What the text holds is absolute already.
+    topology = parse(stored.text, source=where, base=Path("/"))
     here = load_record(Pin, pin, f"{where}, the array's pin").array if pin else ""
-    return _at(topology, here, path) if here in topology.arrays else topology
+    return _reached(topology, here, spec)
 
 
-def _at(topology: Topology, array: str, path: Path) -> Topology:
-    """The topology with the array at the path. The stored text stays as it is: only this process looks for the array there."""
-    spec = topology.arrays[array]
-    return replace(
-        topology, arrays={**topology.arrays, array: replace(spec, options={**spec.options, "path": str(path)})}
-    )
+def _reached(topology: Topology, here: str, given: ArraySpec) -> Topology:
+    """The topology as this process reaches it; the stored text stays as it is."""
+    place = ("path",) if given.driver == "embedded" else ("endpoints", "pool", "dataset")
+    arrays = {name: _with_ssh(spec) for name, spec in topology.arrays.items()}
+    if here in arrays and arrays[here].driver == given.driver:
+        at = {key: given.options[key] for key in place}
+        arrays[here] = replace(arrays[here], options={**arrays[here].options, **at})
+    return replace(topology, arrays=arrays, hosts={name: _with_ssh(spec) for name, spec in topology.hosts.items()})
 
 
-def _embedded_path(address: str) -> Path:
-    driver, colon, rest = address.partition(":")
-    if driver == "embedded" and rest:
-        return Path(rest).absolute()
-    if colon and driver in ("zfs", "ceph", "ontap"):
-        raise BadInput(
-            f"--from {address}: the {driver} driver is not built yet; wanted embedded:PATH; nothing was done"
-        )
-    raise BadInput(f"--from {address}: wanted embedded:PATH, an array's own address; nothing was done")
+Spec = TypeVar("Spec", ArraySpec, HostSpec)
+
+
+def _with_ssh(spec: Spec) -> Spec:
+    config = os.environ.get("DR_SSH_CONFIG")
+    if config is None or "ssh" not in spec.options:
+        return spec
+    ssh: Mapping[str, object] = {"config": str(Path(config).absolute())}
+    return replace(spec, options={**spec.options, "ssh": ssh})
 
 
 def _is_pin(key: str) -> bool:

@@ -1,12 +1,13 @@
-"""Network addresses as the topology writes them. Every function raises ValueError with a sentence that says what would be right."""
+"""Network addresses and services as the topology writes them. Every function raises ValueError with a sentence that says what would be right."""
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
 import re
+from dataclasses import dataclass
 
-__all__ = ["Address", "Interface", "derived_mac", "interface", "ip", "mac"]
+__all__ = ["Address", "Interface", "SshAddress", "derived_mac", "interface", "ip", "mac", "portal", "ssh"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
@@ -14,6 +15,23 @@ Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
 _CIDR = re.compile(r"[0-9a-fA-F.:]+/[0-9]{1,3}", re.ASCII)
 _IP = re.compile(r"[0-9a-fA-F.:]+", re.ASCII)
+_SSH = re.compile(
+    r"ssh://(?:(?P<user>[A-Za-z_][A-Za-z0-9_.-]{0,63})@)?(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9][A-Za-z0-9_.-]{0,252})(?::(?P<port>[0-9]{1,5}))?/?",
+    re.ASCII,
+)
+_PORTAL = re.compile(
+    r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::(?P<port>[0-9]{1,5}))?", re.ASCII
+)
+_ISCSI_PORT = 3260
+
+
+@dataclass(frozen=True)
+class SshAddress:
+    """Where a machine answers to SSH. `user` and `port` are None where OpenSSH's own configuration decides."""
+
+    user: str | None
+    host: str
+    port: int | None
 
 
 def interface(text: str) -> Interface:
@@ -73,6 +91,30 @@ def mac(text: str) -> str:
     if value == "00:00:00:00:00:00":
         raise ValueError("is no MAC of a card; wanted one such as 02:00:00:00:00:01")
     return value
+
+
+def ssh(text: str) -> SshAddress:
+    """An SSH address: ssh://root@10.0.2.10, ssh://array-a:2222, ssh://[fd00::1]."""
+    match = _SSH.fullmatch(text)
+    if match is None:
+        raise ValueError("wanted an SSH address such as ssh://root@10.0.2.10 or ssh://array-a:2222")
+    return SshAddress(match["user"], match["host"].strip("[]"), _port(match["port"], None))
+
+
+def portal(text: str) -> tuple[str, int]:
+    """Host and port of an iSCSI service: 10.0.2.10 or 10.0.2.10:3260."""
+    match = _PORTAL.fullmatch(text)
+    if match is None:
+        raise ValueError("wanted an iSCSI portal: an address and port such as 10.0.2.10:3260")
+    return match["host"].strip("[]"), _port(match["port"], _ISCSI_PORT) or _ISCSI_PORT
+
+
+def _port(text: str | None, default: int | None) -> int | None:
+    if text is None:
+        return default
+    if not 0 < int(text) < 65536:
+        raise ValueError(f"port {text} is none; wanted one from 1 to 65535")
+    return int(text)
 
 
 def derived_mac(topology: str, vm: str, index: int) -> str:

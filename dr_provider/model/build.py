@@ -38,8 +38,12 @@ __all__ = ["Draft", "absolute", "build"]
 T = TypeVar("T")
 Data = Mapping[str, Any]
 
-ARRAY_DEFAULTS: Mapping[str, object] = {"capacity": 16 << 40, "latency": 0.0, "width": 16}
-HOST_DEFAULTS: Mapping[str, object] = {"latency": 0.0, "width": 8}
+DEFAULTS: Mapping[str, Data] = {
+    "embedded array": {"capacity": 16 << 40, "latency": 0.0, "width": 16},
+    "embedded host": {"latency": 0.0, "width": 8},
+    "zfs array": {"dataset": "dr", "ssh": {}, "sudo": False, "transfer": "auto", "recordSize": 32 << 10, "width": 16},
+    "libvirt host": {"ssh": {}, "disks": "iscsi", "machine": "q35"},
+}
 
 
 @dataclass
@@ -61,7 +65,7 @@ class Draft:
 
 
 def absolute(data: Data, base: FilePath) -> dict[str, Any]:
-    """A copy of the document in which paths of embedded files and images are absolute, and an empty site is `{}`."""
+    """A copy of the document in which paths of embedded files, of SSH's files and of images are absolute, and an empty site is `{}`."""
     result = copy.deepcopy(dict(data))
 
     def each(section: str) -> list[Any]:
@@ -76,6 +80,9 @@ def absolute(data: Data, base: FilePath) -> dict[str, Any]:
     for owner in (*each("arrays"), *each("hosts")):
         if owner.get("driver") == "embedded":
             mend(owner, "path")
+        keys = owner.get("ssh")
+        for key in ("identity", "knownHosts", "config") if isinstance(keys, dict) else ():
+            mend(keys, key)
     for vm in each("vms"):
         disks = vm.get("disks")
         for disk in disks.values() if isinstance(disks, dict) else ():
@@ -122,18 +129,25 @@ def _maybe(value: str | None, read: Callable[[str], T]) -> T | None:
     return None if value is None else read(value)
 
 
-def _options(data: Data, defaults: Data) -> dict[str, object]:
-    readers: dict[str, Callable[[str], object]] = {"capacity": units.size, "memory": units.size, "latency": units.delay}
+def _options(data: Data, kind: str) -> dict[str, object]:
+    readers: dict[str, Callable[[str], object]] = {
+        "capacity": units.size,
+        "memory": units.size,
+        "latency": units.delay,
+        "rate": units.size,
+        "recordSize": units.size,
+    }
+    defaults = DEFAULTS[f"{data['driver']} {kind}"]
     own = {key: value for key, value in data.items() if key not in ("site", "driver", "cluster")}
     return dict(defaults) | {key: readers[key](value) if key in readers else value for key, value in own.items()}
 
 
 def _array(name: str, data: Data) -> ArraySpec:
-    return ArraySpec(name, data["site"], data["driver"], _options(data, ARRAY_DEFAULTS))
+    return ArraySpec(name, data["site"], data["driver"], _options(data, "array"))
 
 
 def _host(name: str, data: Data) -> HostSpec:
-    return HostSpec(name, data["site"], data["driver"], data.get("cluster"), _options(data, HOST_DEFAULTS))
+    return HostSpec(name, data["site"], data["driver"], data.get("cluster"), _options(data, "host"))
 
 
 def _network(name: str, data: Data) -> NetworkSpec:

@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path as FilePath
 
-from dr_provider.model import checks_network, checks_placement, credentials
+from dr_provider.model import checks_drivers, checks_network, checks_placement
 from dr_provider.model.build import Draft
-from dr_provider.model.errors import BadInput
 from dr_provider.model.problems import Path, Report, did_you_mean, listed
 from dr_provider.model.topology import PlanSpec, VolumeSpec
 from dr_provider.model.units import format_duration, format_size
@@ -25,9 +24,9 @@ _LATER_FENCING = ("witness", "lease")
 def check(draft: Draft, report: Report, *, check_images: bool) -> None:
     """Every check across the document; `check_images` looks at what is on this machine too: image files and credentials."""
     _sites(draft, report)
-    _files(draft, report)
+    checks_drivers.check(draft, report)
     if check_images:
-        _credentials(draft, report)
+        checks_drivers.check_credentials(draft, report)
     for volume in draft.volumes.values():
         if volume is not None:
             _volume(draft, volume, report)
@@ -63,33 +62,6 @@ def _sites(draft: Draft, report: Report) -> None:
         for name, thing in section.items():
             if thing is not None and thing.site not in draft.sites:
                 report.add((key, name, "site"), _unknown("site", thing.site, draft.sites))
-
-
-def _files(draft: Draft, report: Report) -> None:
-    """Two arrays or hosts in one file would be one array under two names."""
-    owners: dict[object, tuple[str, str]] = {}
-    for key, section in (("arrays", draft.arrays), ("hosts", draft.hosts)):
-        for name, thing in section.items():
-            if thing is None or "path" not in thing.options:
-                continue
-            file = thing.options["path"]
-            if file in owners:
-                other_key, other = owners[file]
-                report.add(
-                    (key, name, "path"), f"{other_key[:-1]} {other} has the same file; give each a file of its own"
-                )
-            owners.setdefault(file, (key, name))
-
-
-def _credentials(draft: Draft, report: Report) -> None:
-    for key, section in (("arrays", draft.arrays), ("hosts", draft.hosts)):
-        for name, thing in section.items():
-            reference = thing.options.get("credentials") if thing is not None else None
-            if isinstance(reference, str):
-                try:
-                    credentials.resolve(reference, "its credential")
-                except BadInput as error:
-                    report.add((key, name, "credentials"), str(error))
 
 
 # -- volumes and disks --------------------------------------------------------------------------

@@ -31,8 +31,10 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "address": addresses.interface,
     "MAC": addresses.mac,
     "credential reference": credentials.parse,
+    "SSH address": addresses.ssh,
+    "portal": addresses.portal,
 }
-LATER_DRIVERS = {"array": ("zfs", "ceph", "ontap"), "host": ("libvirt", "hyperv")}
+LATER_DRIVERS = {"array": ("ceph", "ontap"), "host": ("hyperv",)}
 
 _ANNOTATIONS = frozenset({"description", "default", "examples"})
 _TYPES = {
@@ -47,6 +49,11 @@ _PATTERNS = {
     "name": "wanted a name: a small letter, then small letters, digits and -, 31 characters at most",
     "path": "wanted a path without control characters",
     "bridge": "wanted a bridge's or network's name: letters, digits, dots, - and _, 63 characters at most",
+    "dataset": "wanted the name of a ZFS pool or dataset, such as tank or tank/dr",
+    "IQN": "wanted an iSCSI name in small letters, such as iqn.2026-11.org.example:west-1",
+    "libvirt URI": "wanted a libvirt URI, such as qemu+ssh://root@10.0.2.11/system",
+    "word": "wanted letters, digits, dots, - and _, 64 characters at most",
+    "text": "wanted one line of text without control characters",
 }
 
 
@@ -166,7 +173,8 @@ def _unknown_key(key: str, known: Mapping[str, Any], title: str) -> str:
 def _hint(within: Mapping[str, Any], key: str) -> str:
     description = within.get("properties", {}).get(key, {}).get("description", "")
     first = str(description).split(". ")[0].rstrip(".")
-    return f"; wanted: {first[:1].lower()}{first[1:]}" if first else ""
+    plain = first[:1].lower() + first[1:] if first[1:2].islower() else first  # SSH stays SSH
+    return f"; wanted: {plain}" if first else ""
 
 
 def _wrong_type(value: object, wanted: str | list[str], within: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ Consistency = Literal["application", "crash"]
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """An array. `options` holds the driver's own keys (embedded: path, capacity, latency, width), parsed; paths absolute."""
+    """An array. `options` holds the driver's own keys as the schema names them, parsed: sizes in bytes, durations in seconds, paths absolute."""
 
     name: str
     site: str
@@ -40,7 +40,7 @@ class ArraySpec:
 
 @dataclass(frozen=True)
 class HostSpec:
-    """A host. `options` holds the driver's own keys (embedded: path, cpus, memory, latency, width), parsed; paths absolute."""
+    """A host. `options` holds the driver's own keys as the schema names them, parsed; `cpus` and `memory` may be absent where the host itself says them."""
 
     name: str
     site: str

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from dr_provider.arrays.base import Fabric
 from dr_provider.arrays.embedded.blocks import connect
 from dr_provider.arrays.registry import open_array
 from dr_provider.hypervisors.registry import open_host
@@ -88,9 +89,10 @@ def open_world(
     by: str | None = None,
 ) -> World:
     """A world on the topology's own drivers. `pins`: own ids of arrays that a stack's state remembers."""
+    fabric = Fabric.of(topology)
     fleet = Fleet(
         topology,
-        lambda spec, timeout: open_array(spec, timeout=timeout),
+        lambda spec, timeout: open_array(spec, timeout=timeout, fabric=fabric),
         lambda spec, timeout: open_host(spec, connect=connect, timeout=timeout),
         pins,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dr_provider.arrays import open_address, open_array
+from dr_provider.arrays import open_array, spec_at
 from dr_provider.arrays.embedded import EmbeddedArray, connect
 from dr_provider.arrays.embedded import sim as embedded_sim
 from dr_provider.arrays.embedded.chain import Target, write
@@ -202,13 +202,13 @@ def test_the_registry_opens_what_is_built_and_refuses_the_rest_by_name(tmp_path:
     own_id = opened.create()
     assert opened.state().capacity == 1 << 20
     # Whoever knows only the address finds the limit in the file.
-    by_address = open_address(f"embedded:{path}", timeout=5).state()
+    by_address = open_array(spec_at(f"embedded:{path}"), timeout=5).state()
     assert (by_address.own_id, by_address.capacity) == (own_id, 1 << 20)
-    with pytest.raises(BadInput, match="driver zfs is not built yet"):
-        open_array(ArraySpec("west-a", "west", "zfs"), timeout=5)
-    for address in ("zfs:ssh://root@west", "nfs:/x", "embedded:", "east-a"):
+    with pytest.raises(BadInput, match="driver ceph is not built yet"):
+        open_array(ArraySpec("west-a", "west", "ceph"), timeout=5)
+    for address in ("zfs:ssh://root@west", "zfs:root@west/tank", "zfs:ssh://west/-tank", "ceph:x", "nfs:/x", "embedded:", "east-a"):
         with pytest.raises(BadInput, match="nothing was done"):
-            open_address(address, timeout=5)
+            spec_at(address)
 
 
 def test_targets_are_absolute_paths_of_embedded_files() -> None:

@@ -172,7 +172,7 @@ def test_with_both_the_stored_one_counts_and_differences_are_listed(dr: Dr, tmp_
 def test_from_what_is_not_there_or_not_whole(dr: Dr, tmp_path: Path) -> None:
     missing = dr("status", "--from", f"embedded:{tmp_path / 'none.db'}")
     assert missing.status == 2
-    assert "there is no array file" in missing.err
+    assert "there is nothing there" in missing.err
     assert list(tmp_path.iterdir()) == []
     array = tmp_path / "west-a.db"
     open_array(ArraySpec("west-a", "west", "embedded", {"path": array}), timeout=5).create()

@@ -44,8 +44,8 @@ WRONG = {
     "drop of an unknown copy": (("safety", "drop", "x", "--yes"), "there is no safety copy 'x'"),
     "export of an unknown copy": (("safety", "export", "x", "db.root", "f"), "there is no safety copy 'x'"),
     "validate of two": (("validate", "a.yaml", "--from", "embedded:b"), "not both"),
-    "--from of a strange address": (("status", "--from", "west-a"), "wanted embedded:PATH"),
-    "--from zfs": (("status", "--from", "zfs:ssh://root@10.0.2.10/tank"), "not built yet"),
+    "--from of a strange address": (("status", "--from", "west-a"), "wanted embedded:PATH or zfs:ssh://"),
+    "--from zfs": (("status", "--from", "zfs:ssh://root@10.0.2.10"), "wants the pool"),
     "--from without a path": (("status", "--from", "embedded:"), "wanted embedded:PATH"),
 }
 
