@@ -18,7 +18,7 @@ from dr_provider.model.records import Epoch
 from dr_provider.model.state import Silent
 from dr_provider.reconcile.copies import CopyStanding, standing, wrote_after
 from dr_provider.reconcile.decision import Decision, Want
-from dr_provider.reconcile.starts import start_vms, unasked, waiting
+from dr_provider.reconcile.starts import export_again, start_vms, unasked, waiting
 from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.view import PlanView, VmPlace
 from dr_provider.reconcile.word import parse_word
@@ -60,6 +60,7 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
     if unsure:
         degraded += waiting(view, epoch, unsure)
     else:
+        export_again(view, active, steps, after=before)
         starts, said = start_vms(view, active, steps, after=before, last=steps.ids("split", "stop", "fence"))
         degraded += said
     if not any(side.evidence for side in stale.values()):

@@ -17,7 +17,7 @@ from dr_provider.reconcile.steps import Steps, started_before, tier_of
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.word import ask_for_word
 
-__all__ = ["add_starts", "not_running", "start_vms", "unasked", "waiting"]
+__all__ = ["add_starts", "export_again", "not_running", "start_vms", "unasked", "waiting"]
 
 
 def unasked(view: PlanView, epoch: Epoch) -> tuple[str, ...]:
@@ -55,6 +55,33 @@ def start_vms(
     missing, said = not_running(view, site)
     placement = place(view, site, missing)
     return add_starts(view, placement.hosts, steps, after=after, last=last), said + list(placement.unplaced.values())
+
+
+def export_again(view: PlanView, site: str, steps: Steps, *, after: Iterable[str]) -> list[str]:
+    """Map to its host what a VM that runs has lost: an array that was restarted exports nothing until it is asked to. Ids."""
+    return [
+        steps.add(
+            "export",
+            vm.name,
+            f"map {', '.join(lost)} to {at.host} again: VM {vm.name} runs there, and its array does not offer them",
+            after=after,
+            needed=False,
+            vm=vm.name,
+            host=at.host,
+        )
+        for vm in view.vms
+        if (at := view.place(vm.name, site)) is not None and at.running and (lost := _unmapped(view, vm, site))
+    ]
+
+
+def _unmapped(view: PlanView, vm: VmSpec, site: str) -> list[str]:
+    """The LUNs of the VM that are there, on a volume that may be written, and mapped to nobody."""
+    names = []
+    for disk in vm.disks:
+        volume, lun = view.volume(disk.volume, site), keys.lun_name(vm.name, disk.role)
+        if volume is not None and volume.writable and lun in volume.luns and volume.luns[lun].mapped_to is None:
+            names.append(lun)
+    return names
 
 
 def add_starts(

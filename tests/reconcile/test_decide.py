@@ -52,6 +52,8 @@ BRING = ["final", "bring", "choose", "break"]
     [
         (view(), {}, "none", []),
         (view(), {"site": "east"}, "none", []),
+        (view(east=replace(ACTIVE, mapped=("app",))), {}, "repair", ["export"]),
+        (view(east=replace(ACTIVE, mapped=False), silent=["west"]), {}, "none", []),
         (view(), {"site": "west"}, "planned",
          ["reserve", "claim", "stop", "fence", "prove", *BRING, *SCAN, *STARTS, *BACK]),
         (view(east=NONE_RUN), {"site": "west"}, "planned", ["reserve", "claim", "prove", *BRING, *SCAN, *STARTS, *BACK]),

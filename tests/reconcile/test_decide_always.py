@@ -35,7 +35,7 @@ SITES = ("east", "west")
 DEVICES = ("east-a", "east-1", "east-2", "west-a", "west-1", "west-2")
 POINTS = (P1, P2, Point(3, kind="final.id-2"), Point(1, 2, "west"), Point(2, 2, "west"), Point(9, 9, "west"))
 WORDS = (None, "1: a", "2: b", "3: c")
-AFTER_A_SPLIT_IS_SEEN = {"create-array", "create-host", "record", "split", "stop", "fence", "attach", "start"}
+AFTER_A_SPLIT_IS_SEEN = {"create-array", "create-host", "record", "split", "stop", "fence", "attach", "export", "start"}
 SHOPS = (shop(), shop(memory="2GiB", host_memory="4GiB"))
 
 copies: st.SearchStrategy[Copies] = st.sampled_from(["writable", "replica", "foreign", "absent", "empty"])

@@ -30,6 +30,7 @@ VERBS: Mapping[str, Callable[[Run, Action], str]] = {
     "scan": claims.scan,
     "commit": claims.commit,
     "attach": compute.attach,
+    "export": compute.export,
     "start": compute.start,
     "reverse": reversing.reverse,
     "protect": reversing.protect,

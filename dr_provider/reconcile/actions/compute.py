@@ -13,7 +13,7 @@ from dr_provider.reconcile.mapping import begin_mapping
 from dr_provider.reconcile.placement import reservation_tag
 from dr_provider.reconcile.steps import tier_of
 
-__all__ = ["attach", "rescan", "reserve", "start", "stop"]
+__all__ = ["attach", "export", "rescan", "reserve", "start", "stop"]
 
 GRACEFUL = 60.0
 """Seconds that a guest is given to shut down."""
@@ -69,6 +69,16 @@ def attach(run: Run, action: Action) -> str:
         vm_definition(run.world.fleet, run.view.topology, vm, site, owner, seen=run.view.seen)
     )
     mapping.done()
+    return ""
+
+
+def export(run: Run, action: Action) -> str:
+    """Map the LUNs of a VM that runs to its host again; the host finds them by itself."""
+    vm, host = action.of["vm"], action.of["host"]
+    seen = run.view.seen.host(host)
+    if seen is None:
+        raise DrError(f"VM {vm}: host {host} fell silent; its LUNs are mapped again by a later run")
+    begin_mapping(run, vm, host, run.view.topology.hosts[host].site, seen.initiator).done()
     return ""
 
 
