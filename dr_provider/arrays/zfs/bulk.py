@@ -1,0 +1,229 @@
+"""Channels for many bytes to and from an array: a process of ssh each, whose stdin and stdout are the far command's.
+
+They share one SSH connection (OpenSSH's ControlMaster), which is kept apart from the session's: data under way never stands in the way of
+a call. Where it cannot be made, each channel makes its own. A shared connection ends some seconds after its last channel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dr_provider.arrays.zfs.connection import Tail, end_process
+from dr_provider.arrays.zfs.remote.pump import Stalled, pump
+from dr_provider.arrays.zfs.ssh import Endpoint, SshOptions, explain, ssh_words
+from dr_provider.model.errors import ArrayFull, BadInput, DeviceFault, DrError, Stopped, Unreachable
+
+__all__ = ["Bulk", "Master", "upload"]
+
+# sun_path is 108 bytes, and OpenSSH makes the socket under a temporary name that is 17 longer.
+_LONGEST = 90
+_LINGER = 10  # seconds that a shared connection stays without a channel
+_COUNT = itertools.count(1)
+
+
+class Master:
+    """A shared connection of this process to one array, made at the first channel."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self._lock = threading.Lock()
+        self._path: Path | None = None
+        self._made: tuple[Endpoint, SshOptions] | None = None
+
+    def path(self, endpoint: Endpoint, options: SshOptions, *, timeout: float) -> Path | None:
+        """Its socket, with a connection behind it; None where there is to be none. Raises what ssh's failure to connect means."""
+        deadline = time.monotonic() + timeout
+        if not self._lock.acquire(timeout=timeout):
+            raise Unreachable(f"{self.where} at {endpoint}: no connection for data in time")
+        try:
+            if self._path is None or self._made != (endpoint, options):
+                folder = _folder()
+                if folder is None:
+                    return None
+                word = hashlib.sha256(f"{os.getpid()} {next(_COUNT)} {self.where}".encode()).hexdigest()[:12]
+                self._path, self._made = folder / word, (endpoint, options)
+            if not self._path.is_socket():
+                self._start(self._path, endpoint, options, max(1.0, deadline - time.monotonic()))
+            return self._path
+        finally:
+            self._lock.release()
+
+    def _start(self, path: Path, endpoint: Endpoint, options: SshOptions, left: float) -> None:
+        words = ssh_words(endpoint, options, [], connect_timeout=left, bulk=True)
+        # It goes to the background once it is connected, and holds its stderr open there: a file, for a pipe would have no end.
+        with tempfile.TemporaryFile() as stderr:
+            at = words.index("ControlPath=none") - 1
+            persist = ["-o", f"ControlPath={path}", "-o", "ControlMaster=yes", "-o", f"ControlPersist={_LINGER}"]
+            words[at : at + 4] = [*persist, "-N", "-f"]
+            process = subprocess.Popen(
+                words[:-1],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                start_new_session=True,
+            )
+            try:
+                status: int | None = process.wait(left)
+            except subprocess.TimeoutExpired:
+                end_process(process)
+                status = None
+            if status != 0:
+                stderr.seek(0)
+                text = stderr.read().decode(errors="replace")
+                raise explain(self.where, endpoint, options, text, status)
+
+    def drop(self) -> None:
+        """Use the connection no more (it was found dead); what still runs over it goes on."""
+        with self._lock:
+            if self._path is not None:
+                self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End the shared connection."""
+        with self._lock:
+            path, made, self._path = self._path, self._made, None
+        if path is None or made is None or not path.is_socket():
+            return
+        endpoint, options = made
+        words = [*options.program, "-o", f"ControlPath={path}", "-O", "exit", *endpoint.words]
+        # What cannot be told to end does so by itself after its last channel.
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=2.0, check=False)
+
+
+def _folder() -> Path | None:
+    """A folder that only this user can enter, with a short path; None: there is none."""
+    places = [os.environ.get("XDG_RUNTIME_DIR"), os.environ.get("XDG_CACHE_HOME"), str(Path.home() / ".cache")]
+    for place in (*places, tempfile.gettempdir()):
+        if not place:
+            continue
+        folder = Path(place) / f"dr-{os.getuid()}"
+        if len(str(folder)) + 13 > _LONGEST:
+            continue
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            found = folder.lstat()
+        except OSError:
+            continue
+        if found.st_uid == os.getuid() and found.st_mode & 0o170777 == 0o040700:
+            return folder
+    return None
+
+
+class Bulk:
+    """A far command with its stdin (`input`) and stdout (`output`) as descriptors of pipes here."""
+
+    def __init__(
+        self,
+        where: str,
+        endpoint: Endpoint,
+        options: SshOptions,
+        words: Sequence[str],
+        master: Master,
+        *,
+        timeout: float,
+    ) -> None:
+        self._where = where
+        self._endpoint = endpoint
+        self._options = options
+        self._master = master
+        try:
+            path = master.path(endpoint, options, timeout=timeout)
+            self._process = subprocess.Popen(
+                ssh_words(endpoint, options, words, connect_timeout=timeout, master=path, bulk=True),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise BadInput(
+                f"{where}: {options.program[0]} cannot be started ({error.strerror}); install the OpenSSH client"
+            ) from None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._input = self._process.stdin
+        self._output = self._process.stdout
+        self._tail = Tail(self._process.stderr)
+        self.input = self._input.fileno()
+        self.output = self._output.fileno()
+
+    def finish(self, timeout: float) -> tuple[int | None, str]:
+        """Close its stdin and wait: exit status (None: it did not end in time and was killed) and its last words."""
+        with contextlib.suppress(OSError):
+            self._input.close()
+        try:
+            status: int | None = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            status = None
+        self.kill()
+        return status, self._tail.text()
+
+    def kill(self) -> None:
+        """End it at once; the far command sees its stdin and stdout close."""
+        with contextlib.suppress(OSError):
+            self._input.close()
+        end_process(self._process)
+        self._output.close()
+
+    def error(self, status: int | None, text: str) -> DrError | None:
+        """The error of a channel that broke, as against a far command that failed (None)."""
+        if status is not None and status != 255:
+            return None
+        self._master.drop()
+        return explain(self._where, self._endpoint, self._options, text, status, started=True)
+
+
+def upload(
+    bulk: Bulk,
+    source: Path,
+    where: str,
+    *,
+    timeout: float,
+    progress: Callable[[int], None] | None = None,
+    stop: Callable[[], str | None] | None = None,
+) -> int:
+    """Pour a file into a far command that reads stdin; its bytes. Unreachable: nothing moved for `timeout` seconds."""
+    reasons: list[str] = []
+
+    def stopped() -> bool:
+        reason = stop() if stop is not None else None
+        if reason is not None:
+            reasons.append(reason)
+        return reason is not None
+
+    try:
+        with source.open("rb") as file:
+            moved = pump(file.fileno(), bulk.input, idle=timeout, tell=progress, stopped=stopped)
+    except Stalled:
+        bulk.kill()
+        raise Unreachable(f"{where}: took nothing more of {source} for {timeout:g} s") from None
+    except BrokenPipeError:
+        moved = 0  # the command ended before it had read all: its status and words say why
+    except OSError as error:
+        bulk.kill()
+        raise BadInput(f"file {source} cannot be read ({error.strerror}); bring it back, or correct the path") from None
+    if reasons:
+        bulk.kill()
+        raise Stopped(f"upload of {source} to {where} stopped: {reasons[0]}")
+    # What was taken must still be written: that may be all that the far machine's memory holds.
+    status, text = bulk.finish(timeout + 60.0)
+    if status != 0:
+        error_ = bulk.error(status, text)
+        if error_ is not None:
+            raise error_
+        if "No space left" in text or "Disk quota exceeded" in text:
+            raise ArrayFull(f"{where} is full: {source} does not fit; delete snapshots or safety copies")
+        raise DeviceFault(f"{where}: {source} could not be written there ({text.strip()[-300:] or f'status {status}'})")
+    return moved
