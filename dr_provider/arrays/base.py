@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dr_provider.model.errors import BadInput
+from dr_provider.model.findings import ArrayUse, Examination
 from dr_provider.model.records import Guard, Owner
 from dr_provider.model.state import ArrayState, LunState, SnapshotState, VolumeKind
 from dr_provider.model.topology import ArraySpec, Topology
@@ -259,6 +260,11 @@ class Array(ABC):
     @abstractmethod
     def demote(self, volume: str, snapshot: str, guard: Guard = NO_GUARD) -> None:
         """Make a volume a destination that stands at the snapshot; what is newer is dropped (who wants it clones it first). Busy: a LUN is mapped."""
+
+    def examine(self, use: ArrayUse) -> Examination:
+        """Look closely, for `dr doctor`: what would keep the array from what the topology wants of it. Changes nothing; also works
+        where `state` is NotReady, as far as it can."""
+        return Examination()
 
     def close(self) -> None:
         """Let go of connections; nothing is changed."""

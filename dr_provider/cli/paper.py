@@ -101,8 +101,10 @@ def _style(paper: Paper, style: str) -> str:
 
 
 def _row_style(row: Sequence[str]) -> str:
-    bad = {"failed", "unknown", "broken", "split", "unreachable"}
-    return "red" if bad.intersection(row) else ""
+    bad = {"failed", "unknown", "broken", "split", "unreachable", "problem"}
+    if bad.intersection(row):
+        return "red"
+    return "yellow" if "warning" in row else ""
 
 
 def span(seconds: float | None) -> str:

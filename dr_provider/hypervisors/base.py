@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from dr_provider.model.findings import Examination, HostUse
 from dr_provider.model.records import Level, Owner
 from dr_provider.model.state import HostState, Reservation
 from dr_provider.model.topology import HealthSpec
@@ -98,6 +99,11 @@ class Hypervisor(ABC):
     @abstractmethod
     def release(self, tag: str) -> None:
         """Give back what is kept under the tag."""
+
+    def examine(self, use: HostUse) -> Examination:
+        """Look closely, for `dr doctor`: what would keep the host from what the topology wants of it. Changes nothing; also works
+        where `state` is NotReady, as far as it can."""
+        return Examination()
 
     def close(self) -> None:
         """Let go of connections; nothing is changed."""

@@ -20,6 +20,8 @@ from dr_provider.arrays.embedded.snapshots import SnapshotCalls
 from dr_provider.arrays.embedded.transfer import TransferCalls
 from dr_provider.arrays.embedded.volumes import VolumeCalls
 from dr_provider.model import faults
+from dr_provider.model.files import file_finding, room_of
+from dr_provider.model.findings import ArrayUse, Examination
 from dr_provider.model.records import Guard
 from dr_provider.model.state import ArrayState, Incoming, LunState, VolumeState
 
@@ -89,6 +91,13 @@ class EmbeddedArray(VolumeCalls, SnapshotCalls, TransferCalls, Array):
                 peers={peer: peer not in cut for peer in peers},
                 clock=now(),
             )
+
+    def examine(self, use: ArrayUse) -> Examination:
+        if self.path.exists():
+            # A fault that is set on the array is met here as everywhere.
+            with self._reading():
+                pass
+        return Examination((file_finding(f"array {self.name}", self.path),), room=room_of(self.path))
 
     # -- records of the array -----------------------------------------------------------------------
 

@@ -21,6 +21,8 @@ from dr_provider.hypervisors.embedded.locks import guest_lock
 from dr_provider.hypervisors.embedded.store import HostFile
 from dr_provider.model import codec, faults
 from dr_provider.model.errors import BadInput, Busy, Conflict, CorruptRecord, DrError, NotFound, Unreachable
+from dr_provider.model.files import file_finding, room_of
+from dr_provider.model.findings import Examination, HostUse
 from dr_provider.model.records import Owner
 from dr_provider.model.state import HostState, Reservation, VmRun, VmState
 from dr_provider.model.topology import HealthSpec, HostSpec
@@ -240,6 +242,13 @@ class EmbeddedHost(Hypervisor):
     def release(self, tag: str) -> None:
         with self._call(), self._store.writing() as db:
             db.execute("DELETE FROM reservation WHERE tag = ?", (tag,))
+
+    def examine(self, use: HostUse) -> Examination:
+        if self._store.path.exists():
+            # A fault that is set on the host is met here as everywhere.
+            with self._call():
+                pass
+        return Examination((file_finding(f"host {self.name}", self._store.path),), room=room_of(self._store.path))
 
     def close(self) -> None:
         self._store.close()
