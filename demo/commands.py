@@ -63,13 +63,22 @@ def environment(home: Path, state: Path) -> dict[str, str]:
 
 @dataclass
 class Commands:
-    """`cwd`: where they run. `log`: the folder for what they say. `tell` gets each line while it runs, for the progress."""
+    """`cwd`: where they run. `log`: the folder for what they say. `tell` gets each line while it runs, for the progress.
+
+    `typed`: what a person would have typed for it, in short, since it was last emptied.
+    """
 
     cwd: Path
     log: Path
     env: Mapping[str, str]
     tell: Callable[[str], None] = lambda _line: None
     count: int = field(default=0)
+    typed: list[str] = field(default_factory=list)
+
+    def show(self, line: str) -> None:
+        """Take a line down for the table; the same one only once."""
+        if line not in self.typed:
+            self.typed.append(line)
 
     def pulumi(self, *words: str, stack: str = "prod", well: bool = True) -> Said:
         """`pulumi WORDS` on a stack. Raises CommandFailed where it fails and had to end well."""
@@ -98,7 +107,11 @@ class Commands:
 
     def dr(self, *words: str, well: bool = True) -> dict[str, Any]:
         """`dr WORDS --json`, as its document."""
-        return self._run(("dr", *words, "--json"), well=well).json()
+        return self.dr_said(*words, well=well).json()
+
+    def dr_said(self, *words: str, well: bool = True) -> Said:
+        """`dr WORDS --json`. Raises CommandFailed where it fails and had to end well."""
+        return self._run(("dr", *words, "--json"), well=well)
 
     def _run(self, argv: tuple[str, ...], *, well: bool) -> Said:
         self.count += 1

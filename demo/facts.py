@@ -1,4 +1,4 @@
-"""What the demo claims: steps with their seconds, and facts that were measured and are true or not."""
+"""What a scenario claims: steps with their seconds, and facts that were measured and are true or not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Fact:
 
 @dataclass
 class Step:
-    """One part of the demo. `command` is what a person would type; `says` is what it said that is worth showing."""
+    """One part of a scenario. `command` is what a person would type; `says` is what it said that is worth showing."""
 
     title: str
     command: str = ""
@@ -32,7 +32,7 @@ class Step:
     says: list[str] = field(default_factory=list)
 
     def check(self, sentence: str, true: bool, found: object = "") -> bool:
-        """State a fact; the demo goes on whatever it is, and ends badly if it is not true."""
+        """State a fact; the scenario goes on whatever it is, and ends badly if it is not true."""
         self.facts.append(Fact(sentence, bool(true), "" if true else str(found)))
         return bool(true)
 
@@ -43,14 +43,19 @@ class Step:
 
 @dataclass
 class Account:
-    """The whole demo. `numbers` are those that people ask for first, by name, in the order in which they are shown."""
+    """A scenario as it was played. `numbers` are those that people ask for first, by name, in the order in which they are shown."""
 
     started: str
     steps: list[Step] = field(default_factory=list)
     numbers: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    title: str = ""
+    about: str = ""
+    """What the stage is made of."""
+    way: str = ""
+    """By which commands: `pulumi` or `dr`."""
     broken: str = ""
-    """Why the demo could not go on to its end, if so."""
+    """Why it could not go on to its end, if so."""
 
     @property
     def false(self) -> list[tuple[Step, Fact]]:
@@ -67,7 +72,7 @@ class Account:
 
     def verdict(self) -> str:
         if self.broken:
-            return f"The demo did not get to its end: {self.broken}"
+            return f"The scenario did not get to its end: {self.broken}"
         if self.false:
             return f"{len(self.false)} of {self.facts} facts are NOT true."
         return f"All {self.facts} facts are true."

@@ -59,7 +59,7 @@ def picture(account: Account, file: Path) -> None:
         record=True, file=io.StringIO(), width=_WIDTH, force_terminal=True, color_system="truecolor", highlight=False
     )
     console.print("$ make demo")
-    console.print(show.opening(_WIDTH), markup=False)
+    console.print(show.opening(account, _WIDTH), markup=False)
     console.print(show.heading(_WIDTH))
     for number, step in enumerate(account.steps, 1):
         console.print(show.row(number, step, _WIDTH))

@@ -36,12 +36,13 @@ def _table(width: int) -> Table:
     return table
 
 
-def opening(width: int) -> RenderableType:
+def opening(account: Account, width: int) -> RenderableType:
     """Title and what will happen."""
     text = Text()
     text.append("Disaster recovery, declared as code: ", style="bold")
-    text.append("six VMs on two sites; one site is lost, and comes back.")
-    text.append("\nReal `pulumi up`, embedded arrays and hosts, every fact measured.", style="dim")
+    text.append(f"six VMs on two sites; {account.title}.")
+    command = "pulumi up" if account.way == "pulumi" else "dr"
+    text.append(f"\nReal `{command}`, {account.about}, every fact measured.", style="dim")
     text.truncate(width * 3)
     return text
 
@@ -86,7 +87,7 @@ def closing(account: Account, width: int) -> RenderableType:
     numbers.add_column(style="bold")
     for name, value in account.numbers.items():
         numbers.add_row(name, value)
-    numbers.add_row("the whole demo", f"{account.seconds:.0f} s")
+    numbers.add_row("the whole scenario", f"{account.seconds:.0f} s")
     style = "bold green" if account.well else "bold red"
     wrong = [
         Text(f"  step {account.steps.index(step) + 1}, {step.title}: {fact}", style="red")

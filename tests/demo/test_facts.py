@@ -9,38 +9,39 @@ from pathlib import Path
 import pytest
 
 from demo import __main__ as program
-from demo import database, folder, page, show, story
+from demo import database, folder, page, play, show
 from demo.commands import CommandFailed, Commands
 from demo.facts import Account, Step, same
+from demo.scene import Scene
 
 
-def _good(_scene: story.Scene, step: Step) -> None:
+def _good(_scene: Scene, step: Step) -> None:
     step.check("two and two are four", 2 + 2 == 4)
 
 
-def _bad(_scene: story.Scene, step: Step) -> None:
+def _bad(_scene: Scene, step: Step) -> None:
     same(step, "every ledger ends where its seal says", {"db": 40, "web": 3}, {"db": 40, "web": 2})
 
 
-def _breaks(_scene: story.Scene, _step: Step) -> None:
+def _breaks(_scene: Scene, _step: Step) -> None:
     raise CommandFailed("pulumi up ended with status 1")
 
 
-def _wrong_shape(_scene: story.Scene, _step: Step) -> None:
+def _wrong_shape(_scene: Scene, _step: Step) -> None:
     raise KeyError("plans")
 
 
-def _steps(*actions: object) -> tuple[story.StepOf, ...]:
-    return tuple(story.StepOf(f"step {n}", "dr status", do) for n, do in enumerate(actions))  # type: ignore[arg-type]
+def _steps(*actions: object) -> list[play.Part]:
+    return [play.Part(f"step {n}", do) for n, do in enumerate(actions)]  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     """Run the demo with steps of the test's own; gives (status, what was printed)."""
-    monkeypatch.setattr(program, "BASE", tmp_path / "demo")
+    monkeypatch.setattr(program, "BUILD", tmp_path)
 
     def with_steps(*actions: object) -> tuple[int, str]:
-        monkeypatch.setattr(story, "STEPS", _steps(*actions))
+        monkeypatch.setattr(play, "parts", lambda *_: _steps(*actions))
         stream = io.StringIO()
         monkeypatch.setattr(show, "Screen", lambda: _Screen(stream))
         return program.main([]), stream.getvalue()
@@ -71,7 +72,7 @@ def test_a_false_fact_ends_badly_and_is_named_and_the_demo_goes_on(run, tmp_path
 def test_what_cannot_go_on_ends_badly(run, broken) -> None:  # type: ignore[no-untyped-def]
     status, said = run(_good, broken, _good)
     assert status == 1
-    assert "The demo did not get to its end" in said
+    assert "The scenario did not get to its end" in said
     assert "step 2" not in said
 
 
@@ -98,7 +99,12 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     account = Account("now", [step], {"failover": "1.0 s"})
     stream = io.StringIO()
     screen = _Screen(stream, width)
-    for part in (show.opening(width), show.heading(width), show.row(1, step, width), show.closing(account, width)):
+    for part in (
+        show.opening(account, width),
+        show.heading(width),
+        show.row(1, step, width),
+        show.closing(account, width),
+    ):
         screen.print(part)
     lines = stream.getvalue().splitlines()
     assert max(len(line) for line in lines) <= width
