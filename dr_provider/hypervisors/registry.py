@@ -17,7 +17,17 @@ def _embedded(spec: HostSpec, connect: Connect, timeout: float) -> Hypervisor:
     return EmbeddedHost(spec, connect=connect, timeout=timeout)
 
 
-DRIVERS: dict[str, Callable[[HostSpec, Connect, float], Hypervisor]] = {"embedded": _embedded}
+def _libvirt(spec: HostSpec, _connect: Connect, timeout: float) -> Hypervisor:
+    # Its own modules are not needed where no host is of this driver; libvirt-python comes in with the first call.
+    from dr_provider.hypervisors.libvirt import LibvirtHost
+
+    return LibvirtHost(spec, timeout=timeout)
+
+
+DRIVERS: dict[str, Callable[[HostSpec, Connect, float], Hypervisor]] = {
+    "embedded": _embedded,
+    "libvirt": _libvirt,
+}
 
 
 def open_host(spec: HostSpec, *, connect: Connect, timeout: float) -> Hypervisor:
