@@ -246,7 +246,7 @@ def test_width_bounds_calls_at_once(far: Far) -> None:
     session.call("echo", {"word": "x"})
     thread = threading.Thread(target=lambda: session.call("steps", {"count": 10, "pause": 0.1}))
     thread.start()
-    wait_until(lambda: session._slots._value == 0)  # type: ignore[attr-defined]
+    wait_until(lambda: session._slots._value == 0)
     with pytest.raises(Unreachable, match="too many calls"):
         session.call("echo", {"word": "x"}, timeout=0.2)
     thread.join()
