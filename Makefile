@@ -12,10 +12,11 @@ SETUP = @PATH="$(OUTSIDE_PATH)"; command -v $(PYTHON) >/dev/null || { echo "$(NO
 	$(PYTHON) -m tools.setup
 TEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup setup-python demo test test-fast test-engine lint format bench clean
+.PHONY: help setup setup-python demo lab-demo test test-fast test-engine lint format bench clean
 
 help:
 	@echo "make demo         watch a failover, a failback and a drill with a real 'pulumi up'"
+	@echo "make lab-demo     the same on real sites: ZFS, iSCSI, QEMU guests (Debian, as root; KEEP=1 leaves them up)"
 	@echo "make test         the whole test suite (test-fast: without the Pulumi engine; test-engine: only with it)"
 	@echo "make lint         ruff, mypy --strict, import-linter (format: let ruff write)"
 	@echo "make bench        the benchmarks"
@@ -30,6 +31,11 @@ setup-python:
 
 demo: setup
 	@$(BIN)/python -m demo
+
+# Real sites, in a lab of their own; they are taken down at the end, however it comes. KEEP=1 leaves them up.
+lab-demo: setup
+	@$(BIN)/python -m lab packages
+	@$(BIN)/python -m demo --stage lab $(if $(KEEP),--keep)
 
 # The limit ends a run that hangs; the suite itself takes some 5 minutes on two quiet cores.
 test: setup

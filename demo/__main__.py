@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from demo.facts import Account
 from demo.operators import DrOperator, Operator, PulumiOperator
 from demo.scene import Scene
 from demo.stage import Stage
-from dr_provider.model.errors import BadInput
+from dr_provider.model.errors import BadInput, DrError
 
 __all__ = ["main"]
 
@@ -56,15 +57,17 @@ def run(told: scenario.Scenario, stage: Stage, way: str, picture: Path | None = 
     screen, started = show.Screen(), time.monotonic()
     account = Account(datetime.now(UTC).isoformat(timespec="seconds"), title=told.title, about=stage.about, way=way)
     try:
-        screen.print(show.opening(account, screen.width))
-        stage.prepare(screen.tell)
-        screen.print(show.heading(screen.width))
-        scene = Scene(stage, operator(way, stage, told.plan), account, told.plan)
-        play.play(list(play.parts(told, stage.name, way)), scene, screen)
+        stage.take(screen.tell)
     except folder.FolderInUse as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
-    except CommandFailed as error:
+    try:
+        screen.print(show.opening(account, screen.width))
+        stage.prepare()
+        screen.print(show.heading(screen.width))
+        scene = Scene(stage, operator(way, stage, told.plan), account, told.plan)
+        play.play(list(play.parts(told, stage.name, way)), scene, screen)
+    except (CommandFailed, DrError) as error:
         account.broken = str(error)
     except KeyboardInterrupt:
         account.broken = "stopped by Ctrl-C"
@@ -92,4 +95,6 @@ def operator(way: str, stage: Stage, plan: str) -> Operator:
 
 
 if __name__ == "__main__":
+    # Whoever ends it ends it as Ctrl-C does: nothing of a lab stays behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from demo.commands import CommandFailed, Commands, environment
 from demo.stage import Ledger, for_each
 
 __all__ = ["EmbeddedStage"]
+
+_ORDERS = 20_000
 
 
 class EmbeddedStage:
@@ -22,10 +25,13 @@ class EmbeddedStage:
     def __init__(self, base: Path, commands: type[Commands] = Commands) -> None:
         self._base, self._commands = base, commands
 
-    def prepare(self, tell: Callable[[str], None]) -> None:
-        self.folder, self._image = folder.prepare(self._base)
-        place = self.folder
+    def take(self, tell: Callable[[str], None]) -> None:
+        self.folder = place = folder.prepare(self._base)
         self.run = self._commands(place.project, place.log, environment(place.home, place.state), tell)
+
+    def prepare(self) -> None:
+        shutil.copy(folder.SHOP, self.folder.topology)
+        self._image = database.make(self.folder.topology.parent / "images" / "orders.db", _ORDERS)
 
     def close(self) -> None:
         folder.release(self._base)

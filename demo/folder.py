@@ -1,4 +1,4 @@
-"""The demo's own folder, build/demo: a project like the checkout's, with its own topology, devices, engine home and state.
+"""A run's own folder, build/demo or build/lab-demo: a project like the checkout's, with its own topology, devices, engine home and state.
 
 Nothing of the user's is touched: neither stacks/, nor a stack's state, nor embedded devices beside a topology in the checkout.
 """
@@ -10,12 +10,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo import database
-
-__all__ = ["Folder", "FolderInUse", "prepare"]
+__all__ = ["SHOP", "Folder", "FolderInUse", "prepare", "release"]
 
 ROOT = Path(__file__).resolve().parents[1]
-_ORDERS = 20_000
+SHOP = ROOT / "stacks" / "topology" / "shop.yaml"
 
 
 class FolderInUse(Exception):
@@ -37,10 +35,6 @@ class Folder:
         return self.project / "stacks" / "topology" / "shop.yaml"
 
     @property
-    def image(self) -> Path:
-        return self.topology.parent / "images" / "orders.db"
-
-    @property
     def home(self) -> Path:
         return self.base / "pulumi-home"
 
@@ -58,8 +52,8 @@ class Folder:
         return self.base / "taken"
 
 
-def prepare(base: Path) -> tuple[Folder, database.Health]:
-    """Empty the folder and lay out the project; the health of the database that a disk will start from. Raises FolderInUse."""
+def prepare(base: Path) -> Folder:
+    """Empty the folder and lay out the project, but for its topology. Raises FolderInUse."""
     folder = Folder(base)
     base.mkdir(parents=True, exist_ok=True)
     _take(base / "in-use")
@@ -74,10 +68,9 @@ def prepare(base: Path) -> tuple[Folder, database.Health]:
         made.mkdir(parents=True)
     shutil.copy(ROOT / "Pulumi.yaml", folder.project)
     shutil.copy(ROOT / "stacks" / "__main__.py", folder.project / "stacks")
-    shutil.copy(ROOT / "stacks" / "topology" / "shop.yaml", folder.topology)
     for shared in ("plugins", ".venv"):
         (folder.project / shared).symlink_to(ROOT / shared)
-    return folder, database.make(folder.image, _ORDERS)
+    return folder
 
 
 def release(base: Path) -> None:

@@ -49,13 +49,16 @@ class Stage(Protocol):
     """What it is made of, in half a sentence."""
     folder: Folder
     run: Commands
-    """The user's commands, run where a person would stand. Set by `prepare`, as `folder` is."""
+    """The user's commands, run where a person would stand. Set by `take`, as `folder` is."""
 
-    def prepare(self, tell: Callable[[str], None]) -> None:
-        """Lay out the project with its topology, and whatever it stands on; nothing of an earlier run is left. `tell` gets the progress."""
+    def take(self, tell: Callable[[str], None]) -> None:
+        """Take the run's own folder, emptied; nothing is held where it raises FolderInUse. `tell` gets the progress of all that follows."""
+
+    def prepare(self) -> None:
+        """Lay out the topology, and whatever it stands on; nothing of an earlier run is left."""
 
     def close(self) -> None:
-        """Let go of all of it; files for people to look at stay."""
+        """Let go of all that was taken, however far `prepare` came; files for people to look at stay."""
 
     # -- guests ------------------------------------------------------------------------------------
 

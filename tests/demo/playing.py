@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -39,8 +38,8 @@ class InProcess(Commands):
 class _Quick(embedded_stage.EmbeddedStage):
     """A silent site costs less; how much is for the tests of silence to measure."""
 
-    def prepare(self, tell: Callable[[str], None]) -> None:
-        super().prepare(tell)
+    def prepare(self) -> None:
+        super().prepare()
         file = self.folder.topology
         text = file.read_text(encoding="utf-8")
         assert "sourceBudget: 1s " in text

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from demo import __main__ as program
-from demo import database, folder, page, play, show
+from demo import database, folder, page, play, scenario, show
 from demo.commands import CommandFailed, Commands
+from demo.embedded_stage import EmbeddedStage
 from demo.facts import Account, Step, same
 from demo.scene import Scene
 
@@ -150,11 +151,10 @@ def test_the_folder_is_emptied_and_links_are_not_followed(tmp_path: Path) -> Non
     base.mkdir()
     (base / "link").symlink_to(outside)
     (base / "old").mkdir()
-    made, _ = folder.prepare(base)
+    made = folder.prepare(base)
     assert (outside / "kept").exists()
     assert not (base / "old").exists()
-    assert made.topology.is_file()
-    assert made.image.is_file()
+    assert (made.project / "stacks" / "__main__.py").is_file()
 
 
 def test_two_demos_do_not_share_the_folder(tmp_path: Path) -> None:
@@ -162,6 +162,9 @@ def test_two_demos_do_not_share_the_folder(tmp_path: Path) -> None:
     (tmp_path / "demo" / "in-use").write_text("1")
     with pytest.raises(folder.FolderInUse, match="another demo"):
         folder.prepare(tmp_path / "demo")
+    stage = EmbeddedStage(tmp_path / "demo")
+    assert program.run(scenario.load(program.README), stage, "dr") == 1
+    assert (tmp_path / "demo" / "in-use").read_text() == "1", "the other's folder was let go"
 
 
 # -- commands ------------------------------------------------------------------------------------
