@@ -1,0 +1,207 @@
+"""The zfs array: each call is one request to the program on it (remote/), which does the work under the array's own lock."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dr_provider.arrays.base import NO_GUARD, Array, check_key, check_name
+from dr_provider.arrays.zfs.calls import owner_words
+from dr_provider.arrays.zfs.examine import examine
+from dr_provider.arrays.zfs.remote.names import iqn
+from dr_provider.arrays.zfs.transfer import TransferCalls
+from dr_provider.model.errors import BadInput
+from dr_provider.model.findings import ArrayUse, Examination
+from dr_provider.model.records import Guard, Owner
+from dr_provider.model.state import ArrayState, Incoming, LunState, SnapshotState, VolumeKind, VolumeState
+
+__all__ = ["ZfsArray"]
+
+_PIECE = 4 << 20  # bytes of an image in one request
+
+
+class ZfsArray(TransferCalls, Array):
+    """Implements `Array` on a ZFS pool over SSH, with LUNs over iSCSI."""
+
+    def create(self) -> str:
+        return str(self._ask("create"))
+
+    def state(self, *, records: str = "", peers: Sequence[str] = ()) -> ArrayState:
+        if records:
+            check_key(records)
+        told = self._ask("state", records=records)
+        return ArrayState(
+            own_id=told["own_id"],
+            serial=told["serial"],
+            capacity=told["capacity"],
+            used=told["used"],
+            volumes={name: _volume(name, row) for name, row in sorted(told["volumes"].items())},
+            records=told["records"],
+            peers=self._reach(peers) if peers else {},
+            clock=told["clock"],
+        )
+
+    def examine(self, use: ArrayUse) -> Examination:
+        return examine(self.spec, self._session, self._endpoints, lambda endpoint: self._open([endpoint]))
+
+    # -- records of the array -----------------------------------------------------------------------
+
+    def read_record(self, key: str) -> str | None:
+        found: str | None = self._ask("read_record", key=check_key(key))
+        return found
+
+    def create_record(self, key: str, value: str, guard: Guard = NO_GUARD) -> bool:
+        return bool(self._ask("create_record", guard, key=check_key(key), value=value))
+
+    def put_record(self, key: str, value: str, guard: Guard = NO_GUARD) -> None:
+        self._ask("put_record", guard, key=check_key(key), value=value)
+
+    def delete_record(self, key: str, guard: Guard = NO_GUARD) -> None:
+        self._ask("delete_record", guard, key=check_key(key))
+
+    # -- volumes and LUNs ---------------------------------------------------------------------------
+
+    def create_volume(
+        self, volume: str, size: int, owner: Owner, *, writable: bool = True, guard: Guard = NO_GUARD
+    ) -> None:
+        self._ask(
+            "create_volume",
+            guard,
+            volume=check_name("volume", volume),
+            size=size,
+            owner=owner_words(owner),
+            group=self._group(volume),
+            writable=writable,
+        )
+
+    def adopt_volume(self, volume: str, owner: Owner, guard: Guard = NO_GUARD) -> None:
+        self._ask("adopt_volume", guard, volume=volume, owner=owner_words(owner))
+
+    def delete_volume(self, volume: str, owner: Owner, guard: Guard = NO_GUARD) -> bool:
+        return bool(self._ask("delete_volume", guard, volume=volume, owner=owner_words(owner)))
+
+    def create_lun(
+        self, volume: str, lun: str, size: int, *, image: str | None = None, guard: Guard = NO_GUARD
+    ) -> None:
+        at = {"volume": volume, "lun": check_name("LUN", lun)}
+        if self._ask("create_lun", guard, **at, size=size, image=image is not None) == "done" or image is None:
+            return
+        length = _image_length(image, lun, size)
+        draft = uuid.uuid4().hex
+        self._ask("begin_image", guard, **at, draft=draft, size=size)
+        with Path(image).open("rb") as file:
+            for offset in range(0, length, _PIECE):
+                piece = file.read(min(_PIECE, length - offset))
+                if piece.count(0) != len(piece):
+                    data = base64.b64encode(zlib.compress(piece, 1)).decode()
+                    self._ask("write_image", guard, **at, draft=draft, offset=offset, data=data)
+        self._ask("finish_image", guard, **at, draft=draft, size=size, image=length)
+
+    def delete_lun(self, volume: str, lun: str, guard: Guard = NO_GUARD) -> bool:
+        return bool(self._ask("delete_lun", guard, volume=volume, lun=lun))
+
+    def set_lun_online(self, volume: str, luns: Sequence[str], online: bool, guard: Guard = NO_GUARD) -> None:
+        self._ask("set_lun_online", guard, volume=volume, luns=list(luns), online=online)
+
+    def map_lun(self, volume: str, luns: Sequence[str], initiator: str, guard: Guard = NO_GUARD) -> None:
+        self._ask("map_lun", guard, volume=volume, luns=list(luns), initiator=initiator)
+
+    def unmap_luns(self, luns: Mapping[str, Sequence[str]], guard: Guard = NO_GUARD) -> None:
+        self._ask("unmap_luns", guard, luns={volume: list(names) for volume, names in luns.items()})
+
+    def lun_target(self, volume: str, lun: str) -> str:
+        luns: Mapping[str, Any] = self._options["luns"]
+        name = iqn(self.name, check_name("volume", volume), check_name("LUN", lun))
+        chap = luns.get("chap")
+        user, secret = (f"{chap['user']}@", f"?secret={chap['password']}") if chap else ("", "")
+        return f"iscsi://{user}{luns['portal']}/{name}/1{secret}"
+
+    def put_volume_records(self, volumes: Sequence[str], key: str, value: str, guard: Guard = NO_GUARD) -> None:
+        self._ask("put_volume_records", guard, volumes=list(volumes), key=check_key(key), value=value)
+
+    # -- snapshots ----------------------------------------------------------------------------------
+
+    def snapshot(self, volumes: Sequence[str], snapshot: str, guard: Guard = NO_GUARD) -> None:
+        self._ask("snapshot", guard, volumes=list(volumes), snapshot=check_name("snapshot", snapshot))
+
+    def seal(self, volumes: Sequence[str], snapshot: str, seal: str, guard: Guard = NO_GUARD) -> None:
+        self._ask("seal", guard, volumes=list(volumes), snapshot=snapshot, seal=seal)
+
+    def delete_snapshots(self, volume: str, snapshots: Sequence[str], guard: Guard = NO_GUARD) -> None:
+        self._ask("delete_snapshots", guard, volume=volume, snapshots=list(snapshots))
+
+    def hold(self, snapshots: Mapping[str, str], tag: str, guard: Guard = NO_GUARD) -> None:
+        self._ask("hold", guard, snapshots=dict(snapshots), tag=check_name("hold", tag))
+
+    def release(self, volumes: Sequence[str], tag: str, guard: Guard = NO_GUARD) -> None:
+        self._ask("release", guard, volumes=list(volumes), tag=tag)
+
+    def clone(
+        self, volume: str, snapshot: str | None, name: str, kind: VolumeKind, owner: Owner, *, guard: Guard = NO_GUARD
+    ) -> None:
+        self._ask(
+            "clone",
+            guard,
+            volume=volume,
+            snapshot=snapshot,
+            name=check_name("volume", name),
+            kind=kind,
+            owner=owner_words(owner),
+        )
+
+    def promote(self, volume: str, snapshot: str, guard: Guard = NO_GUARD) -> None:
+        self._ask("promote", guard, volume=volume, snapshot=snapshot)
+
+    def demote(self, volume: str, snapshot: str, guard: Guard = NO_GUARD) -> None:
+        self._ask("demote", guard, volume=volume, snapshot=snapshot)
+
+
+def _image_length(image: str, lun: str, size: int) -> int:
+    try:
+        length = Path(image).stat().st_size
+        with Path(image).open("rb"):
+            pass
+    except OSError as error:
+        raise BadInput(f"image {image} of LUN {lun} cannot be read ({error.strerror}); nothing was done") from error
+    if length > size:
+        raise BadInput(
+            f"image {image} has {length} bytes, and LUN {lun} only {size}; declare a larger disk; nothing was done"
+        )
+    return length
+
+
+def _volume(name: str, row: Mapping[str, Any]) -> VolumeState:
+    return VolumeState(
+        name=name,
+        size=row["size"],
+        kind=row["kind"],
+        writable=row["writable"],
+        owner=Owner(*row["owner"]) if row["owner"] is not None else None,
+        luns={
+            lun: LunState(lun, told["size"], told["online"], told["mapped_to"], told["image"])
+            for lun, told in row["luns"].items()
+        },
+        snapshots=tuple(_snapshot(told) for told in row["snapshots"]),
+        changed=row["changed"],
+        last_write=row["last_write"],
+        origin=(row["origin"][0], row["origin"][1]) if row["origin"] is not None else None,
+        records=row["records"],
+        incoming=Incoming(**row["incoming"]) if row.get("incoming") else None,
+        used=row["used"],
+    )
+
+
+def _snapshot(told: Mapping[str, Any]) -> SnapshotState:
+    return SnapshotState(
+        name=told["name"],
+        guid=told["guid"],
+        time=told["time"],
+        holds=frozenset(told["holds"]),
+        records=told["records"],
+        seal=told["seal"],
+        referenced=told["referenced"],
+    )

@@ -1,0 +1,329 @@
+"""Setting a volume to one of its snapshots, clones, break and rejoin, and the garbage that all this leaves.
+
+A volume is set back by `zfs rollback -r` where nothing depends on what is newer. Where a safety copy or a drill does, a new branch takes its place:
+a clone of the snapshot, of the next generation, which by that is the volume; `zfs promote` then gives it the snapshots up to there. The old
+dataset is kept for as long as anything stands on it. A call that is cut in between is completed by the next one (`current`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from . import files, properties
+from .core import BUSY_PATIENCE, Context, Fault, attempt, fault_of, op, run, zfs
+from .datasets import RECORDS, VOLUME, Catalog, Lun, Volume, assign, catalog, need_volume, options, save
+from .lunservice import mapped, withdraw
+from .meta import Change, changing, mounts
+from .names import HIDDEN
+from .points import Point, Points, need_point, points, release, sweep
+
+__all__ = ["collect", "current", "pending", "stand_at", "unmount"]
+
+
+def pending(found: Catalog) -> list[Volume]:
+    """Volumes that are new branches and have not taken over their snapshots yet."""
+    kept = {volume.dataset: volume.name for volume in found.kept}
+    return [v for v in found.volumes.values() if v.base and kept.get(v.base.partition("@")[0]) == v.name]
+
+
+def current(ctx: Context, change: Change) -> Catalog:
+    """The catalog, after what an earlier call began has been completed."""
+    found = catalog(ctx)
+    waiting = pending(found)
+    if not waiting:
+        return found
+    change.touch()
+    for volume in waiting:
+        _take_over(ctx, volume)
+    return catalog(ctx)
+
+
+def _take_over(ctx: Context, volume: Volume) -> None:
+    zfs(ctx, "promote", volume.dataset)
+    zfs(ctx, "inherit", "mountpoint", volume.dataset)
+
+
+def unmount(ctx: Context, volume: Volume) -> None:
+    if volume.mounted is None:
+        return
+    end = time.monotonic() + BUSY_PATIENCE
+    while volume.dataset in mounts():
+        words = ["zfs", "umount", volume.dataset]
+        done = attempt(ctx, words)
+        if done.status == 0 or "not currently mounted" in done.err:
+            break
+        fault = fault_of(ctx, words, done)
+        if fault.kind != "Busy" or time.monotonic() > end:
+            raise fault
+        time.sleep(0.05)
+    volume.mounted = None
+
+
+# -- setting back -----------------------------------------------------------------------------------
+
+
+def stand_at(ctx: Context, found: Catalog, volume: Volume, known: Points, point: Point, *, writable: bool) -> Volume:
+    """Set a volume to a snapshot: what is newer is dropped, clones keep theirs. The volume as it is then."""
+    withdraw(ctx, volume, list(volume.luns))
+    files.note_written(ctx, volume)
+    unmount(ctx, volume)
+    newer = known.after(point)
+    after = Volume(
+        dataset=volume.dataset,
+        name=volume.name,
+        generation=volume.generation,
+        kind=volume.kind,
+        writable=writable,
+        size=volume.size,
+        owner=volume.owner,
+        luns={
+            name: Lun(told["size"], told["image"], volume.luns[name].online if name in volume.luns else True)
+            for name, told in point.luns.items()
+        },
+        origin=volume.origin,
+        records=dict(point.records),
+        head=volume.head,
+        records_head=volume.records_head,
+    )
+    if any(found.dependents(full) for full in newer):
+        _branch(ctx, found, volume, after, point)
+    else:
+        held = [p.full for p in known.seen if p.holds and p.full in newer]
+        if held:
+            release(ctx, held)
+        zfs(ctx, "rollback", "-r", point.full)
+        if writable:
+            zfs(ctx, "inherit", "readonly", after.dataset)
+    if not writable:
+        assign(ctx, [("readonly", "on")], [after.dataset])
+        _commit(ctx, after)
+    else:
+        files.opened(ctx, after)
+        _drop_drafts(after)
+        files.restamp(ctx, after, {name: told["stamp"] for name, told in point.luns.items()})
+        _commit(ctx, after)
+    return after
+
+
+def _commit(ctx: Context, volume: Volume) -> None:
+    settings = properties.assignments(RECORDS, volume.records, volume.records_head)
+    assign(ctx, settings, [volume.dataset])
+    save(ctx, volume)
+
+
+def _branch(ctx: Context, found: Catalog, volume: Volume, after: Volume, point: Point) -> None:
+    after.generation = found.generation(volume.name)
+    after.dataset = f"{volume.dataset.rpartition('/')[0]}/{volume.name}.R{after.generation}"
+    after.base = point.full
+    # Without a mountpoint, since zfs-fuse mounts a clone at once, whatever canmount says; a mount may write, and a destination must not be.
+    settings = [("mountpoint", "none"), ("canmount", "noauto"), ("readonly", "off" if after.writable else "on")]
+    settings += properties.assignments(RECORDS, after.records)
+    told = properties.assignments(VOLUME, after.text())
+    zfs(ctx, "clone", *options([*settings, *told]), point.full, after.dataset)
+    after.head, after.records_head = told[-1][1], settings[-1][1]
+    _take_over(ctx, after)
+    point.full = f"{after.dataset}@{point.name}"
+
+
+def _drop_drafts(volume: Volume) -> None:
+    """What was there of an image that was being written when the snapshot was taken."""
+    assert volume.mounted is not None
+    for draft in (Path(volume.mounted) / "luns").glob(".*"):
+        draft.unlink()
+
+
+# -- garbage ----------------------------------------------------------------------------------------
+
+
+def collect(ctx: Context) -> None:
+    """Destroy kept datasets that nothing stands on any more, and deleted snapshots with them."""
+    found = catalog(ctx)
+    while found.kept:
+        # A kept dataset is needed while another one (not its own snapshots) has its base in it.
+        free = [
+            v for v in found.kept if not any(base and base.startswith(f"{v.dataset}@") for base in found.all.values())
+        ]
+        if not free:
+            return
+        for volume in free:
+            erase(ctx, volume)
+        bases = {v.base for v in free if v.base}
+        found = catalog(ctx)
+        for volume in [*found.volumes.values(), *found.kept]:
+            if any(base.startswith(f"{volume.dataset}@") for base in bases):
+                sweep(ctx, found, volume, points(ctx, [volume])[volume.dataset])
+
+
+def erase(ctx: Context, volume: Volume) -> None:
+    """Destroy a dataset with its snapshots; nothing depends on them."""
+    unmount(ctx, volume)
+    words = ["zfs", "destroy", "-r", volume.dataset]
+    done = attempt(ctx, words)
+    if done.status == 0:
+        return
+    if fault_of(ctx, words, done).kind == "Busy":
+        held = points(ctx, [volume])[volume.dataset].all
+        if held:
+            release(ctx, held)
+    run(ctx, words)
+
+
+# -- clones -----------------------------------------------------------------------------------------
+
+
+@op("clone")
+def clone(
+    ctx: Context,
+    *,
+    volume: str,
+    snapshot: str | None,
+    name: str,
+    kind: str,
+    owner: list[str],
+    guard: dict[str, Any] | None = None,
+) -> None:
+    with changing(ctx, guard) as change:
+        found = current(ctx, change)
+        there = found.volumes.get(name)
+        if there is not None:
+            same = there.origin == [volume, snapshot or ""] and there.kind == kind
+            if same and there.owner is not None and there.owner[0] == owner[0]:
+                files.opened(ctx, there)
+                return
+            raise Fault(
+                "Conflict",
+                f"volume {name} on {ctx.where} is there and is not a {kind} clone of {volume} at {snapshot or 'now'}; choose another name",
+            )
+        parent = need_volume(ctx, found, volume)
+        known = points(ctx, [parent])[parent.dataset]
+        point = need_point(ctx, parent, known, snapshot) if snapshot is not None else None
+        change.touch()
+        if point is None and not parent.writable:
+            point = (
+                known.newest
+            )  # a destination has nothing newer, and a snapshot of ours would stand in the way of its increments
+        if point is not None:
+            base, records = point.full, dict(point.records)
+            luns = {lun: Lun(told["size"], told["image"]) for lun, told in point.luns.items()}
+        else:
+            base, records = f"{parent.dataset}@{HIDDEN}{uuid.uuid4().hex[:12]}", parent.records
+            luns = {lun: Lun(told.size, told.image) for lun, told in parent.luns.items()}
+            zfs(ctx, "snapshot", base)
+        generation = found.generation(name)
+        mine = Volume(
+            dataset=f"{ctx.root}/copies/{name}.R{generation}" if generation > 1 else f"{ctx.root}/copies/{name}",
+            name=name,
+            generation=generation,
+            kind=kind,
+            writable=True,
+            size=parent.size,
+            owner=owner,
+            luns=luns,
+            origin=[volume, snapshot or ""],
+            records=records,
+            base=base,
+        )
+        settings = [("canmount", "noauto"), ("readonly", "off")]
+        settings += properties.assignments(RECORDS, mine.records) + properties.assignments(VOLUME, mine.text())
+        zfs(ctx, "clone", *options(settings), base, mine.dataset)
+        mine.mounted = mounts().get(mine.dataset)
+        files.opened(ctx, mine)
+        _drop_drafts(mine)
+        files.restamp(ctx, mine, {} if point is None else {n: told["stamp"] for n, told in point.luns.items()})
+
+
+# -- break and rejoin -------------------------------------------------------------------------------
+
+
+@op("promote")
+def promote(ctx: Context, *, volume: str, snapshot: str, guard: dict[str, Any] | None = None) -> None:
+    with changing(ctx, guard) as change:
+        found = current(ctx, change)
+        mine = need_volume(ctx, found, volume)
+        known = points(ctx, [mine])[mine.dataset]
+        point = need_point(ctx, mine, known, snapshot)
+        if mine.writable:
+            files.opened(ctx, mine)
+            stamps = {lun: told["stamp"] for lun, told in point.luns.items()}
+            if known.newest is point and not files.changed(ctx, mine, stamps):
+                return
+            raise Fault(
+                "Conflict",
+                f"volume {volume} on {ctx.where} is writable and has data newer than snapshot {snapshot}; "
+                "demote it first, after a clone of what is newer",
+            )
+        change.touch()
+        stop_receiving(ctx, [mine.dataset, f"{ctx.root}/incoming/{volume}"])
+        incoming = f"{ctx.root}/incoming/{volume}"
+        if incoming in found.all:
+            run(ctx, ["zfs", "destroy", "-r", incoming])
+        known = points(ctx, [mine])[mine.dataset]  # a transfer may have ended meanwhile
+        stand_at(ctx, found, mine, known, need_point(ctx, mine, known, snapshot), writable=True)
+        collect(ctx)
+
+
+@op("demote")
+def demote(ctx: Context, *, volume: str, snapshot: str, guard: dict[str, Any] | None = None) -> None:
+    with changing(ctx, guard) as change:
+        found = current(ctx, change)
+        mine = need_volume(ctx, found, volume)
+        if mine.kind != "data":
+            raise Fault(
+                "Conflict",
+                f"volume {volume} on {ctx.where} is a {mine.kind} copy, which no mirror writes to; choose the data volume",
+            )
+        known = points(ctx, [mine])[mine.dataset]
+        point = need_point(ctx, mine, known, snapshot)
+        users = mapped(ctx, mine)
+        if users:
+            said = ", ".join(f"{lun} (to {user})" for lun, user in users.items())
+            raise Fault(
+                "Busy", f"volume {volume} on {ctx.where} has mapped LUNs: {said}; stop the VMs and unmap them first"
+            )
+        if not mine.writable and known.newest is point and not known.after(point):
+            return
+        change.touch()
+        stand_at(ctx, found, mine, known, point, writable=False)
+        collect(ctx)
+
+
+def stop_receiving(ctx: Context, datasets: list[str]) -> None:
+    """Kill `zfs receive` of these datasets, whoever started it: a volume that is promoted takes in nothing more."""
+    end = time.monotonic() + BUSY_PATIENCE
+    while True:
+        found = [pid for pid, words in _processes() if _receives(words, datasets)]
+        if not found:
+            return
+        if time.monotonic() > end:
+            raise Fault(
+                "Busy", f"{ctx.where}: process {found[0]} goes on with `zfs receive` of {datasets[0]}; end it there"
+            )
+        for pid in found:
+            if ctx.sudo:
+                attempt(ctx, ["kill", "-9", str(pid)])
+            else:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _processes() -> list[tuple[int, list[str]]]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                found.append((int(entry.name), (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")))
+    return found
+
+
+def _receives(words: list[str], datasets: list[str]) -> bool:
+    for at, word in enumerate(words[:-1]):
+        if word.rpartition("/")[2] == "zfs" and words[at + 1] in ("receive", "recv"):
+            return any(each.partition("@")[0] in datasets for each in words[at + 2 :])
+    return False

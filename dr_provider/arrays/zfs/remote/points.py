@@ -1,0 +1,203 @@
+"""Snapshots as the rest of the system sees them, and what else of that kind stands on a dataset.
+
+`dr:point` is what was captured: time, and for each volume of the group its size, records and LUN table with stamps. It is set in the command
+that takes the snapshot, or last of all when one was received, so that a snapshot without it is nobody's: one of another volume below the
+same parent (zfs-fuse takes a group by `snapshot -r`), one whose transfer is not finished, the origin of a clone of "now", or a deleted one
+that a clone still stands on (`zfs inherit dr:point` deletes it for everyone; it goes for good when the clone does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import properties
+from .core import Context, Fault, attempt, fault_of, zfs
+from .datasets import Catalog, Volume, assign, describe, values
+from .meta import taking
+
+__all__ = ["HOLDS", "POINT", "SEAL", "Point", "Points", "captured", "destroy", "need_point", "points", "sweep"]
+
+POINT, SEAL, HOLDS = "dr:point", "dr:seal", "dr:holds"
+_KEYS = ("guid", "referenced", POINT, SEAL, HOLDS)
+TAG = "dr"
+
+
+@dataclass
+class Point:
+    """`full`: dataset@name. `luns`: name -> {size, image, stamp}."""
+
+    name: str
+    full: str
+    guid: str
+    referenced: int
+    time: str
+    size: int
+    records: Mapping[str, str]
+    luns: Mapping[str, Mapping[str, int]]
+    seal: str | None = None
+    holds: list[str] = field(default_factory=list)
+    seal_head: str = ""
+
+
+@dataclass
+class Points:
+    """Of one dataset, oldest first: `seen` are everyone's, `all` the full names of every snapshot there is."""
+
+    seen: list[Point] = field(default_factory=list)
+    all: list[str] = field(default_factory=list)
+
+    def find(self, name: str) -> Point | None:
+        return next((point for point in self.seen if point.name == name), None)
+
+    @property
+    def newest(self) -> Point | None:
+        return self.seen[-1] if self.seen else None
+
+    def nobodys(self) -> list[str]:
+        mine = {point.full for point in self.seen}
+        return [full for full in self.all if full not in mine]
+
+    def after(self, point: Point) -> list[str]:
+        return self.all[self.all.index(point.full) + 1 :]
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def points(ctx: Context, volumes: Iterable[Volume]) -> dict[str, Points]:
+    """Dataset -> its snapshots."""
+    by_dataset = {volume.dataset: volume for volume in volumes}
+    return _sorted_out(ctx, by_dataset, values(ctx, list(by_dataset), _KEYS, deep=True) if by_dataset else {})
+
+
+def every_point(ctx: Context, found: Catalog) -> dict[str, Points]:
+    """As `points`, of all volumes: the one listing costs less than naming each."""
+    by_dataset = {volume.dataset: volume for volume in found.volumes.values()}
+    rows = values(ctx, [f"{ctx.root}/vols", f"{ctx.root}/copies"], _KEYS, deep=True) if by_dataset else {}
+    return _sorted_out(ctx, by_dataset, rows)
+
+
+def _sorted_out(
+    ctx: Context, by_dataset: Mapping[str, Volume], rows: Mapping[str, Mapping[str, str]]
+) -> dict[str, Points]:
+    found = {dataset: Points() for dataset in by_dataset}
+    # zfs lists the snapshots of a dataset in the order in which they came to be there (zfs_iter.c, zfs_compare: by createtxg).
+    for full, row in rows.items():
+        dataset, at, _ = full.partition("@")
+        if at and dataset in found:
+            found[dataset].all.append(full)
+            point = _point(ctx, by_dataset[dataset].name, full, row)
+            if point is not None:
+                found[dataset].seen.append(point)
+    return found
+
+
+def _point(ctx: Context, volume: str, full: str, row: Mapping[str, str]) -> Point | None:
+    if properties.unset(row.get(POINT)):
+        return None
+    text = describe(ctx, full, POINT, row[POINT])
+    member = text["members"].get(volume)
+    if member is None:
+        return None
+    seal, holds = row.get(SEAL, ""), row.get(HOLDS)
+    return Point(
+        name=full.partition("@")[2],
+        full=full,
+        guid=row["guid"],
+        referenced=int(row["referenced"]),
+        time=text["time"],
+        size=member["size"],
+        records=text["records"][member["records"]],
+        luns=member["luns"],
+        seal=None if properties.unset(seal) else describe(ctx, full, SEAL, seal),
+        holds=[] if holds is None or properties.unset(holds) else holds.split(","),
+        seal_head="" if properties.unset(seal) else seal,
+    )
+
+
+def captured(time: str, members: Iterable[tuple[Volume, Mapping[str, int]]]) -> dict[str, Any]:
+    """What `dr:point` says of a group: volumes with their LUNs' stamps."""
+    records: list[dict[str, str]] = []
+    told: dict[str, Any] = {}
+    for volume, stamps in members:
+        if volume.records not in records:
+            records.append(volume.records)
+        told[volume.name] = {
+            "size": volume.size,
+            "records": records.index(volume.records),
+            "luns": {
+                name: {"size": lun.size, "image": lun.image, "stamp": stamps[name]} for name, lun in volume.luns.items()
+            },
+        }
+    return {"time": time, "members": told, "records": records}
+
+
+def need_point(ctx: Context, volume: Volume, known: Points, name: str) -> Point:
+    point = known.find(name)
+    if point is None:
+        raise Fault(
+            "NotFound",
+            f"snapshot {name} of volume {volume.name} is not on {ctx.where}; see `dr points` for what there is",
+        )
+    return point
+
+
+# -- getting rid of -------------------------------------------------------------------------------
+
+
+def set_holds(ctx: Context, wanted: Sequence[tuple[Point, list[str]]]) -> None:
+    """Give snapshots these tags. A hold of zfs itself stands on each that has one, against a `zfs destroy` by hand."""
+    fresh = [point.full for point, tags in wanted if tags and not point.holds]
+    free = [point.full for point, tags in wanted if point.holds and not tags]
+    if free:
+        release(ctx, free)
+        zfs(ctx, "inherit", HOLDS, *free)
+    by_tags: dict[str, list[str]] = {}
+    for point, tags in wanted:
+        if tags and tags != point.holds:
+            by_tags.setdefault(",".join(tags), []).append(point.full)
+    for text, names in by_tags.items():
+        assign(ctx, [(HOLDS, text)], names)
+    if fresh:
+        words = ["zfs", "hold", TAG, *fresh]
+        done = attempt(ctx, words)
+        if done.status != 0 and "tag already exists" not in done.err:
+            raise fault_of(ctx, words, done)
+
+
+def release(ctx: Context, fulls: Sequence[str]) -> None:
+    """Take zfs's own hold off snapshots; those that have none are passed over."""
+    words = ["zfs", "release", TAG, *fulls]
+    done = attempt(ctx, words)
+    if done.status != 0 and "no such tag" not in done.err:
+        raise fault_of(ctx, words, done)
+
+
+def destroy(ctx: Context, full: str) -> None:
+    """Destroy a snapshot that nothing depends on, held or not; one that is gone is passed over."""
+    for last in (False, True):
+        try:
+            zfs(ctx, "destroy", full, patience=3.0 if last else 0.0)
+            return
+        except Fault as fault:
+            if fault.kind == "NotFound":
+                return
+            if fault.kind != "Busy" or last:
+                raise
+        release(ctx, [full])
+
+
+def sweep(ctx: Context, found: Catalog, volume: Volume, known: Points) -> bool:
+    """Destroy what is nobody's on a volume and what no clone stands on; whether there was any. A transfer under way is left alone."""
+    doomed = [full for full in known.nobodys() if not found.dependents(full)]
+    if not doomed:
+        return False
+    with taking(ctx, volume.name) as ours:
+        if not ours:
+            return False
+        for full in doomed:
+            destroy(ctx, full)
+            known.all.remove(full)
+    return True

@@ -1,0 +1,104 @@
+"""Everything about the array in one answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import files
+from . import records as stored
+from .branches import current, pending
+from .core import Context, op
+from .datasets import Catalog, Volume, catalog, values
+from .lunservice import mapped, offered
+from .meta import changing, create, own_id, reading, serial
+from .points import Points, every_point
+from .snapshots import now
+
+__all__ = ["state"]
+
+
+@op("create")
+def make(ctx: Context) -> str:
+    return create(ctx)
+
+
+@op("state")
+def state(ctx: Context, *, records: str = "") -> dict[str, Any]:
+    with reading(ctx):
+        found = catalog(ctx)
+        if not pending(found):
+            return _seen(ctx, found, records)
+    # A call was cut in the middle of a change: it is completed first, which takes the other lock.
+    with changing(ctx) as change:
+        return _seen(ctx, current(ctx, change), records)
+
+
+def _seen(ctx: Context, found: Catalog, prefix: str) -> dict[str, Any]:
+    volumes = list(found.volumes.values())
+    known = every_point(ctx, found)
+    sizes = values(ctx, [ctx.root, *[v.dataset for v in volumes]], ["used", "available", "referenced"])
+    offers = offered(ctx)
+    whole = sizes[ctx.root]
+    return {
+        "own_id": own_id(ctx),
+        "serial": serial(ctx),
+        "capacity": int(whole["used"]) + int(whole["available"]),
+        "used": int(whole["used"]),
+        "clock": now(),
+        "records": stored.under(ctx, prefix),
+        "volumes": {v.name: _volume(ctx, v, known[v.dataset], sizes[v.dataset], offers) for v in volumes},
+    }
+
+
+def _volume(
+    ctx: Context, volume: Volume, known: Points, sizes: dict[str, str], offers: dict[str, str]
+) -> dict[str, Any]:
+    if volume.writable:
+        files.opened(ctx, volume)
+    users = mapped(ctx, volume, offers)
+    return {
+        "size": volume.size,
+        "kind": volume.kind,
+        "writable": volume.writable,
+        "owner": volume.owner,
+        "luns": {
+            name: {
+                "size": lun.size,
+                "online": lun.online,
+                "mapped_to": users.get(name),
+                "image": lun.image,
+            }
+            for name, lun in sorted(volume.luns.items())
+        },
+        "snapshots": [
+            {
+                "name": point.name,
+                "guid": point.guid,
+                "time": point.time,
+                "holds": point.holds,
+                "records": dict(point.records),
+                "seal": point.seal,
+                "referenced": point.referenced,
+            }
+            for point in known.seen
+        ],
+        "changed": changed_bytes(ctx, volume, known, sizes),
+        "last_write": files.last_write(ctx, volume),
+        "origin": volume.origin,
+        "records": volume.records,
+        "used": int(sizes["used"]),
+    }
+
+
+def changed_bytes(ctx: Context, volume: Volume, known: Points, sizes: dict[str, str]) -> int:
+    """Bytes written since the newest snapshot. Whether it is 0 is certain; how many it is, an estimate from what the dataset
+    refers to (zfs-fuse has no `written`)."""
+    newest = known.newest
+    if volume.mounted is None or not volume.writable:
+        # Never mounted, so never written to; only deleting its newest snapshot while a clone stands on it sets it apart.
+        return 0 if newest is None or not known.after(newest) else int(ctx.config["recordSize"])
+    stamps = {name: lun["stamp"] for name, lun in newest.luns.items()} if newest is not None else None
+    if not files.changed(ctx, volume, stamps):
+        return 0
+    grown = int(sizes["referenced"]) - (newest.referenced if newest is not None else 0)
+    return max(int(ctx.config["recordSize"]), grown)
