@@ -43,6 +43,13 @@ class ClockReading:
     ahead: float
     within: float = 0.0
 
+    @classmethod
+    def of(cls, sent: float, got: float, began: float, ended: float) -> ClockReading:
+        """From four times of day: of ours, when it was asked and when the answer was there; of the machine's, when it began and when it
+        had its answer. What lies between the last two does not count against it."""
+        least, most = ended - got, began - sent
+        return cls((least + most) / 2, abs(most - least) / 2)
+
 
 @dataclass(frozen=True)
 class Room:
@@ -72,18 +79,22 @@ class ArrayUse:
 
 @dataclass(frozen=True)
 class VmUse:
-    """What the topology wants of a VM's guest: to be frozen for backups (`application`), to say by its agent that it is well (`health`)."""
+    """What the topology wants of a VM's guest: to be frozen for backups (`application`), to say by its agent that it is well (`health`),
+    to be given its addresses (`addresses`)."""
 
     application: bool
     health: bool
+    addresses: bool = False
 
 
 @dataclass(frozen=True)
 class HostUse:
     """What the topology wants of a host: `networks` maps each to its bridge or network at the host's site, `drills` to the isolated one;
-    `portals` maps the arrays of its site to where their LUNs are offered; `vms` are those of the topology, by name."""
+    `portals` maps the arrays of its site to where their LUNs are offered, and those in `quiet` listen there only while they offer some;
+    `vms` are those of the topology, by name."""
 
     networks: Mapping[str, str] = field(default_factory=dict)
     drills: Mapping[str, str] = field(default_factory=dict)
     portals: Mapping[str, str] = field(default_factory=dict)
+    quiet: frozenset[str] = frozenset()
     vms: Mapping[str, VmUse] = field(default_factory=dict)

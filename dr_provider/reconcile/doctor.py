@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
+from dr_provider.model import addresses
 from dr_provider.model.errors import DrError
 from dr_provider.model.findings import ArrayUse, Examination, Finding, HostUse, VmUse, ok, problem
 from dr_provider.model.state import Observation, Silent
@@ -19,7 +20,7 @@ from dr_provider.reconcile.world import World
 
 __all__ = ["Diagnosis", "array_use", "diagnose", "host_use"]
 
-_GRACE = 3.0
+_GRACE = 10.0
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,17 @@ def host_use(topology: Topology, name: str) -> HostUse:
     networks: dict[str, str] = {}
     drills: dict[str, str] = {}
     portals: dict[str, str] = {}
+    quiet: set[str] = set()
     vms: dict[str, VmUse] = {}
     for plan in topology.plans.values():
         if site not in plan.sites or name not in [host.name for host in topology.plan_hosts(plan.name, site)]:
             continue
         for vm in (topology.vms[member] for member in plan.members):
-            vms[vm.name] = VmUse(plan.backup.consistency == "application", vm.health is not None and vm.health.agent)
+            vms[vm.name] = VmUse(
+                plan.backup.consistency == "application",
+                vm.health is not None and vm.health.agent,
+                any(site in nic.address for nic in vm.nics),
+            )
             for network in (topology.networks[nic.network] for nic in vm.nics):
                 if site in network.sites:
                     networks[network.name] = network.sites[site]
@@ -97,8 +103,16 @@ def host_use(topology: Topology, name: str) -> HostUse:
             array = topology.copy_at(volume.name, site)
             luns = topology.arrays[array].options.get("luns") if array is not None else None
             if array is not None and isinstance(luns, Mapping):
-                portals[array] = str(luns["portal"])
-    return HostUse(networks, drills, portals, vms)
+                portals[array] = _portal(str(luns["portal"]))
+                if luns.get("service") == "lio":
+                    quiet.add(array)
+    return HostUse(networks, drills, portals, frozenset(quiet), vms)
+
+
+def _portal(text: str) -> str:
+    """With its port, which the topology may leave out."""
+    host, port = addresses.portal(text)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 # -- the closer look -----------------------------------------------------------------------------------
@@ -120,6 +134,7 @@ def _examine(world: World, seen: Observation) -> tuple[dict[str, Examination], l
         return found, failed
     pool = ThreadPoolExecutor(max_workers=len(asks), thread_name_prefix="doctor")
     futures = {pool.submit(ask.call): ask for ask in asks}
+    # The drivers keep the budget for silence themselves; guests whose agents hang may take some seconds more.
     limit = 2 * world.topology.source_budget + _GRACE
     done, late = wait(futures, timeout=limit)
     said = {key for key, silent in _silent(seen).items() if not silent.ready or silent.missing}

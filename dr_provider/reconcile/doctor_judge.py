@@ -71,7 +71,10 @@ def _clocks(topology: Topology, examined: Mapping[str, Examination]) -> Judged:
         yield "", _skew("this machine", own, f"Its clock is {_said(-mean)} those of all arrays and hosts, which agree.")
         return
     for key, clock in clocks.items():
-        found = f"Its clock is {_said(clock.ahead)} this machine's{_give(clock)}."
+        if abs(clock.ahead) <= clock.within:
+            found = f"Its clock is the same as this machine's, as far as can be told{_give(clock)}."
+        else:
+            found = f"Its clock is {_said(clock.ahead)} this machine's{_give(clock)}."
         yield _site(topology, key), _skew(key, _beyond(clock), found)
     if apart > CLOCK_WARNING and max(_beyond(clock) for clock in clocks.values()) <= CLOCK_WARNING:
         found = f"Its clock is {_said(clocks[last].ahead - clocks[first].ahead)} that of {first}."
@@ -88,8 +91,6 @@ def _beyond(clock: ClockReading) -> float:
 
 
 def _said(ahead: float) -> str:
-    if abs(ahead) < 0.05:
-        return "together with"
     return f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'}"
 
 

@@ -185,7 +185,7 @@ def test_what_the_topology_wants_of_its_machines() -> None:
     assert array_use(topology, "west-a").volumes == {"shop": GIB}
     assert array_use(topology, "west-a").peers == ("east-a",)
     assert host_use(topology, "west-1") == HostUse(
-        {"prod": "br-prod"}, {"prod": "br-drill"}, {"west-a": "10.0.2.10"}, {"db": VmUse(True, True)}
+        {"prod": "br-prod"}, {"prod": "br-drill"}, {"west-a": "10.0.2.10:3260"}, frozenset(), {"db": VmUse(True, True)}
     )
 
 

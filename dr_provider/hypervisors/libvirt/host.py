@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from dr_provider.hypervisors.base import FreezeReport, Hypervisor, ProbeReport, StopReport
-from dr_provider.hypervisors.libvirt import blocks, failures, metadata, power, watcher
+from dr_provider.hypervisors.libvirt import blocks, examine, failures, metadata, power, watcher
 from dr_provider.hypervisors.libvirt.book import Book
 from dr_provider.hypervisors.libvirt.domain import Rendered, render
 from dr_provider.hypervisors.libvirt.facts import Facts, read_facts
@@ -22,6 +22,7 @@ from dr_provider.hypervisors.libvirt.running import Running, find, look, runs
 from dr_provider.hypervisors.libvirt.taken import Taken
 from dr_provider.hypervisors.room import Size, check_definition
 from dr_provider.model.errors import BadInput, Busy, Conflict, NotFound, Unreachable
+from dr_provider.model.findings import Examination, HostUse
 from dr_provider.model.records import Owner
 from dr_provider.model.state import HostState, Reservation, VmRun, VmState
 from dr_provider.model.topology import HealthSpec, HostSpec
@@ -247,6 +248,9 @@ class LibvirtHost(Hypervisor):
 
     def release(self, tag: str) -> None:
         self._call(lambda w: self._taken.release(w, tag), f"give back the room of {tag}")
+
+    def examine(self, use: HostUse) -> Examination:
+        return examine.examine(self._spec, self._link, use)
 
     def close(self) -> None:
         self._link.close()
