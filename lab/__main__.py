@@ -28,7 +28,6 @@ examples:
 
 
 def _up(args: argparse.Namespace) -> int:
-    needs.check()
     started = time.monotonic()
     lab = Lab.up(args.name, pool_size=args.pool_size * 1024**3)
     show.made(lab, time.monotonic() - started)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import folder as folders
+from lab import image, needs
 from lab.config import write_cut, write_keys, write_machine
 from lab.layout import BASE, OPERATOR, SITES, LabError, MachineSpec, Names, specs
 from lab.network import claim_bridge, plug_in, remove_links
@@ -153,8 +154,10 @@ class Lab:
     @classmethod
     def up(cls, name: str = "lab", *, base: Path = BASE, pool_size: int = POOL_SIZE) -> Lab:
         """Make the lab, or what is missing of it; machines that are off are switched on."""
+        files = image.build(needs.check())
         with folders.held(base / name, make=True) as place:
             names = claim_bridge(place)
+            image.place(files, names.guest)
             write_keys(names)
             lab = cls(names)
             lab._configure(pool_size)
