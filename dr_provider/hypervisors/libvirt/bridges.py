@@ -44,7 +44,7 @@ class Wires:
 
 def network_findings(subject: str, use: HostUse, wires: Wires) -> list[Finding]:
     found = [_there(subject, name, at, "network", wires) for name, at in use.networks.items()]
-    production = {wires.bridge_of(at) for at in use.networks.values()}
+    production = {bridge for at in use.networks.values() if (bridge := wires.bridge_of(at))}
     for name, at in use.drills.items():
         there = _there(subject, name, at, "drill", wires)
         found.append(there if there.level == "problem" else _apart(subject, name, at, production, wires) or there)
