@@ -15,6 +15,7 @@ from typing import IO, Any
 __all__ = ["CommandFailed", "Commands", "Said", "environment"]
 
 _LIMIT = 240.0
+"""Seconds that a command may take before it counts as hung."""
 
 
 class CommandFailed(Exception):
@@ -74,6 +75,7 @@ class Commands:
     tell: Callable[[str], None] = lambda _line: None
     count: int = field(default=0)
     typed: list[str] = field(default_factory=list)
+    limit: float = _LIMIT
 
     def show(self, line: str) -> None:
         """Take a line down for the table; the same one only once."""
@@ -130,9 +132,9 @@ class Commands:
             ]
             for reader in readers:
                 reader.start()
-            process.wait(timeout=_LIMIT)
+            process.wait(timeout=self.limit)
         except subprocess.TimeoutExpired as error:
-            raise CommandFailed(f"{' '.join(argv)} did not end within {_LIMIT:.0f} s") from error
+            raise CommandFailed(f"{' '.join(argv)} did not end within {self.limit:.0f} s") from error
         finally:
             # Also when Ctrl-C ends the demo: nothing that it started goes on.
             if process.poll() is None:

@@ -9,7 +9,7 @@ import json
 import time
 import zlib
 from base64 import b64decode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class Guests:
         return for_each(words, lambda guest: self._ledger(where[guest], guest, words[guest]))
 
     def _ledger(self, host: Machine, guest: str, words: tuple[str, ...]) -> Ledger:
-        said = self._execute(host, guest, "/bin/ledger", words)
+        said = self.execute(host, guest, "/bin/ledger", words)
         try:
             found = json.loads(said)
             boots = [name for name in str(found["boots"]).split(",") if name]
@@ -65,7 +65,7 @@ class Guests:
             raise CommandFailed(f"guest {guest}: its ledger said {said.strip()!r}, which is no state") from error
         return ledger
 
-    def _execute(self, host: Machine, guest: str, path: str, words: tuple[str, ...]) -> str:
+    def execute(self, host: Machine, guest: str, path: str, words: Sequence[str]) -> str:
         """Run a command in the guest through its agent; what it printed. Raises CommandFailed where it fails."""
         started = {"path": path, "arg": list(words), "capture-output": True}
         process = self._agent(host, guest, "guest-exec", started)["pid"]

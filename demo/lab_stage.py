@@ -22,6 +22,8 @@ from lab.run import wait_for
 
 __all__ = ["LabStage"]
 
+_LIMIT = 600.0
+"""Seconds for a command: a dozen guests without hardware support for them take their time to boot."""
 _LOOK = "tank/look"
 """The clone through which a recovery point is looked at; beside what the product has, never in it."""
 
@@ -38,7 +40,7 @@ class LabStage:
 
     def take(self, tell: Callable[[str], None]) -> None:
         self.folder = place = folder.prepare(self._base)
-        self.run = Commands(place.project, place.log, environment(place.home, place.state), tell)
+        self.run = Commands(place.project, place.log, environment(place.home, place.state), tell, limit=_LIMIT)
 
     def prepare(self) -> None:
         needs.check()
@@ -142,7 +144,7 @@ def _look(array: Machine, snapshot: str) -> dict[str, str]:
     place = f"/run/look-{time.monotonic_ns()}"
     array.exec(["zfs", "clone", "-o", f"mountpoint={place}", "-o", "readonly=on", snapshot, _LOOK])
     try:
-        files = _lines(array, "find", place, "-name", "*.img")
+        files = _lines(array, "find", place, "-name", "*.root.img")
         return {Path(file).name.partition(".")[0]: _state(array, file) for file in files}
     finally:
         # zfs-fuse unmounts in its own time, and says `busy` until then.
