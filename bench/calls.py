@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from dr_provider.arrays.base import Array
+from dr_provider.arrays.base import Array, Fabric
 from dr_provider.arrays.embedded.blocks import connect
 from dr_provider.arrays.registry import open_array
 from dr_provider.hypervisors.base import Hypervisor
@@ -89,9 +89,12 @@ class _Counted:
 
 def counted_world(topology: Topology, calls: Calls) -> World:
     """A world whose every driver call is noted."""
+    fabric = Fabric.of(topology)
     fleet = Fleet(
         topology,
-        lambda spec, timeout: cast(Array, _Counted(open_array(spec, timeout=timeout), f"array {spec.name}", calls)),
+        lambda spec, timeout: cast(
+            Array, _Counted(open_array(spec, timeout=timeout, fabric=fabric), f"array {spec.name}", calls)
+        ),
         lambda spec, timeout: cast(
             Hypervisor, _Counted(open_host(spec, connect=connect, timeout=timeout), f"host {spec.name}", calls)
         ),
