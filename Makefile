@@ -12,14 +12,16 @@ SETUP = @PATH="$(OUTSIDE_PATH)"; command -v $(PYTHON) >/dev/null || { echo "$(NO
 	$(PYTHON) -m tools.setup
 TEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup setup-python demo lab-demo test test-fast test-engine lint format bench clean
+.PHONY: help setup setup-python demo lab-demo test test-fast test-engine lint format bench bench-lab clean
 
 help:
 	@echo "make demo         watch a failover, a failback and a drill with a real 'pulumi up'"
 	@echo "make lab-demo     the same on real sites: ZFS, iSCSI, QEMU guests (Debian, as root; KEEP=1 leaves them up)"
 	@echo "make test         the whole test suite (test-fast: without the Pulumi engine; test-engine: only with it)"
+	@echo "make test-lab     the drivers for real machines, and their failures, in a lab of its own (Debian, as root; KEEP=1 leaves it up)"
 	@echo "make lint         ruff, mypy --strict, import-linter (format: let ruff write)"
-	@echo "make bench        the benchmarks"
+	@echo "make bench        the benchmarks (bench-lab: of the real stack, in a lab of their own; Debian, as root; KEEP=1 leaves it up)"
+	@echo "make lab          two real sites on this machine: ZFS, iSCSI, libvirt, QEMU (Debian, root; lab-down: remove them)"
 	@echo "make setup        what the others do first, once: .venv and the Pulumi engine"
 	@echo "make clean        remove what was made in this folder (the engine's cache is outside, and stays)"
 
@@ -47,6 +49,9 @@ test-fast: setup-python
 test-engine: setup
 	@$(TEST) -m engine
 
+test-lab: setup
+	@$(BIN)/python -m lab.testing
+
 lint: setup-python
 	@$(BIN)/python -m tools.lint
 
@@ -57,6 +62,18 @@ format: setup-python
 bench: setup
 	@$(BIN)/python -m bench
 
+bench-lab: setup-python
+	@$(BIN)/python -m lab packages
+	@$(BIN)/python -m bench.real $(if $(KEEP),--keep)
+
+lab: setup-python
+	@$(BIN)/python -m lab packages
+	@$(BIN)/python -m lab up
+
+lab-down: setup-python
+	@$(BIN)/python -m lab down
+
 clean:
+	@[ ! -d build/lab ] || { echo "build/lab holds labs that may run: python -m lab status, python -m lab down" >&2; exit 1; }
 	rm -rf .venv build .dr .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dr_provider.egg-info
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
