@@ -12,7 +12,7 @@ SETUP = @PATH="$(OUTSIDE_PATH)"; command -v $(PYTHON) >/dev/null || { echo "$(NO
 	$(PYTHON) -m tools.setup
 TEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup setup-python demo lab-demo test test-fast test-engine lint format bench bench-lab clean
+.PHONY: help setup setup-python demo lab-demo test test-fast test-engine test-lab lint format bench bench-lab lab lab-down clean
 
 help:
 	@echo "make demo         watch a failover, a failback and a drill with a real 'pulumi up'"

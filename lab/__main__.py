@@ -106,8 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     command("down", _down, "remove the lab, whatever state it is in")
     command("status", _status, "what is on, what is cut").add_argument("--json", action="store_true")
-    run = command("exec", _exec, "run a command inside a machine, as its root", "machine")
-    run.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
+    run = command("exec", _exec, "run a command inside a machine, as its root: MACHINE -- COMMAND WORD...", "machine")
+    run.epilog = "After `--`: the command and its words, handed over as they are."
     command(
         "lose",
         _fault(lambda lab, a: lab.lose_site(a.site), "site {site} lost power"),
@@ -140,9 +140,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = _parser().parse_args(arguments)
-    if getattr(args, "words", None) and args.words[0] == "--":
-        args.words = args.words[1:]
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # What follows `--` belongs to the command of `exec`, whatever it looks like.
+    split = words.index("--") if "--" in words else len(words)
+    args = _parser().parse_args(words[:split])
+    args.words = words[split + 1 :]
     try:
         return int(args.do(args))
     except LabError as problem:

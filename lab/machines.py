@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import folder as folders
-from lab import image, needs
+from lab import image, needs, topology
 from lab.config import write_cut, write_keys, write_machine
 from lab.layout import BASE, OPERATOR, SITES, LabError, MachineSpec, Names, specs
 from lab.network import claim_bridge, plug_in, remove_links
@@ -161,6 +161,7 @@ class Lab:
             write_keys(names)
             lab = cls(names)
             lab._configure(pool_size)
+            topology.write(names)
             (place / "lab.json").write_text(json.dumps({"k": names.k}))
             _at_once(machine.start for machine in lab.machines.values())
             return lab

@@ -47,6 +47,7 @@ def made(lab: Lab, seconds: float) -> None:
     status(facts(lab))
     folder, name = _short(lab.folder), "" if lab.name == "lab" else f" --name {lab.name}"
     print(f"up in {seconds:.1f} s. Now:")
+    print(f"  dr --topology {folder}/lab.yaml validate   (plan shop: 6 guests in 3 tiers, home in the east)")
     print(f"  ssh -F {folder}/ssh/config east-a zfs list")
     print(f"  python -m lab status{name}   (exec, lose, return, kill, start, cut, heal: python -m lab --help)")
     print(f"  python -m lab down{name}")
