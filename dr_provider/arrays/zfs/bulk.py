@@ -14,15 +14,14 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from dr_provider.arrays.zfs.connection import Tail, end_process
-from dr_provider.arrays.zfs.remote.pump import Stalled, pump
 from dr_provider.arrays.zfs.ssh import Endpoint, SshOptions, explain, ssh_words
-from dr_provider.model.errors import ArrayFull, BadInput, DeviceFault, DrError, Stopped, Unreachable
+from dr_provider.model.errors import BadInput, DrError, Unreachable
 
-__all__ = ["Bulk", "Master", "upload"]
+__all__ = ["Bulk", "Master"]
 
 # sun_path is 108 bytes, and OpenSSH makes the socket under a temporary name that is 17 longer.
 _LONGEST = 90
@@ -183,47 +182,3 @@ class Bulk:
             return None
         self._master.drop()
         return explain(self._where, self._endpoint, self._options, text, status, started=True)
-
-
-def upload(
-    bulk: Bulk,
-    source: Path,
-    where: str,
-    *,
-    timeout: float,
-    progress: Callable[[int], None] | None = None,
-    stop: Callable[[], str | None] | None = None,
-) -> int:
-    """Pour a file into a far command that reads stdin; its bytes. Unreachable: nothing moved for `timeout` seconds."""
-    reasons: list[str] = []
-
-    def stopped() -> bool:
-        reason = stop() if stop is not None else None
-        if reason is not None:
-            reasons.append(reason)
-        return reason is not None
-
-    try:
-        with source.open("rb") as file:
-            moved = pump(file.fileno(), bulk.input, idle=timeout, tell=progress, stopped=stopped)
-    except Stalled:
-        bulk.kill()
-        raise Unreachable(f"{where}: took nothing more of {source} for {timeout:g} s") from None
-    except BrokenPipeError:
-        moved = 0  # the command ended before it had read all: its status and words say why
-    except OSError as error:
-        bulk.kill()
-        raise BadInput(f"file {source} cannot be read ({error.strerror}); bring it back, or correct the path") from None
-    if reasons:
-        bulk.kill()
-        raise Stopped(f"upload of {source} to {where} stopped: {reasons[0]}")
-    # What was taken must still be written: that may be all that the far machine's memory holds.
-    status, text = bulk.finish(timeout + 60.0)
-    if status != 0:
-        error_ = bulk.error(status, text)
-        if error_ is not None:
-            raise error_
-        if "No space left" in text or "Disk quota exceeded" in text:
-            raise ArrayFull(f"{where} is full: {source} does not fit; delete snapshots or safety copies")
-        raise DeviceFault(f"{where}: {source} could not be written there ({text.strip()[-300:] or f'status {status}'})")
-    return moved

@@ -112,10 +112,10 @@ class Session:
                 if reason is None and stop is not None and (reason := stop()) is not None:
                     connection.cancel(number)
                     deadline = min(deadline, now + _GIVE_UP) if idle is None else now + _GIVE_UP
-                if now >= deadline:
+                if now >= deadline or now - connection.heard >= max(self.timeout, _SILENT):
                     raise self._silence(connection, op, idle, reason)
                 try:
-                    answer = answers.get(timeout=min(deadline - now, _ASK) if stop is not None else deadline - now)
+                    answer = answers.get(timeout=min(deadline - now, _ASK if stop is not None else 1.0))
                 except queue.Empty:
                     continue
                 if isinstance(answer, DrError):

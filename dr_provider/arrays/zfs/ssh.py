@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dr_provider.arrays.zfs.remote.hop import fast_ciphers
 from dr_provider.model.errors import BadInput, DeviceFault, DrError, NotReady, Unreachable
 
 __all__ = ["Endpoint", "SshOptions", "explain", "parse_endpoint", "ssh_words"]
 
-FAST_CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*|\[?[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?\]?")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
 _ALIVE = ("-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=3")
@@ -97,22 +97,14 @@ def ssh_words(
         words += ["-o", "ControlPath=none", "-o", "ControlMaster=no"]
     else:
         words += ["-o", f"ControlPath={_value(master)}", "-o", "ControlMaster=auto", "-o", "ControlPersist=5"]
-    if bulk and _aes():
-        words += ["-o", f"Ciphers=^{FAST_CIPHERS}"]
+    if bulk:
+        words += fast_ciphers()
     return [*words, *endpoint.words, " ".join(shlex.quote(word) for word in command)]
 
 
 def _value(path: Path) -> str:
     """A path as a value of an OpenSSH option: `%` starts a token there, and a blank ends the value."""
     return '"' + str(path).replace("%", "%%") + '"'
-
-
-def _aes() -> bool:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return re.search(r"^(flags|Features)\s*:.*\baes\b", text, re.MULTILINE) is not None
 
 
 # -- what its failures mean ---------------------------------------------------------------------------

@@ -15,11 +15,10 @@ from pathlib import Path
 import pytest
 
 from dr_provider.arrays.zfs.bootstrap import BOOTSTRAP, sources_of_remote
-from dr_provider.arrays.zfs.bulk import upload
+from dr_provider.arrays.zfs.remote.pump import Stalled, pump
 from dr_provider.arrays.zfs.session import Session
 from dr_provider.arrays.zfs.ssh import SshOptions, parse_endpoint, ssh_words
 from dr_provider.model.errors import (
-    ArrayFull,
     BadInput,
     Conflict,
     DeviceFault,
@@ -353,37 +352,95 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         parse_endpoint(text)
 
 
-def test_an_image_is_poured_into_a_far_command(far: Far, tmp_path: Path) -> None:
-    image, there = tmp_path / "image", tmp_path / "there"
+def test_channels_for_data_share_a_connection_in_a_private_place(far: Far, tmp_path: Path) -> None:
     data = os.urandom(3 << 20) + bytes(1 << 20)
-    image.write_bytes(data)
+    (tmp_path / "here").write_bytes(data)
     session = far.session()
+    giver, taker = session.bulk(["cat", str(tmp_path / "here")]), session.bulk(["dd", f"of={tmp_path / 'there'}"])
     seen: list[int] = []
-    moved = upload(
-        session.bulk(["dd", f"of={there}", "bs=64k"]), image, "array west-a", timeout=5, progress=seen.append
-    )
-    assert (moved, seen[-1]) == (len(data), len(data))
-    assert there.read_bytes() == data
-    upload(session.bulk(["dd", f"of={there}"]), image, "array west-a", timeout=5)
-    masters = [words for words in far.starts() if "ControlMaster=yes" in words]
-    assert len(masters) == 1, "channels share a connection"
-    folder = tmp_path / "run" / f"dr-{os.getuid()}"
-    assert folder.stat().st_mode & 0o777 == 0o700
+    assert pump(giver.output, taker.input, idle=5.0, tell=seen.append) == len(data) == seen[-1]
+    assert taker.finish(5.0)[0] == 0
+    assert giver.finish(5.0) == (0, "")
+    assert (tmp_path / "there").read_bytes() == data
+    assert len([words for words in far.starts() if "ControlMaster=yes" in words]) == 1
+    assert (tmp_path / "run" / f"dr-{os.getuid()}").stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize(
-    ("command", "error", "words"),
-    [
-        ("cat >/dev/null; echo dd: No space left on device >&2; exit 1", ArrayFull, "full"),
-        ("echo dd: cannot open >&2; exit 1", DeviceFault, "cannot open"),
-        ("sleep 600", Unreachable, "took nothing more"),
-        ("cat >/dev/null; echo Timeout, server good not responding. >&2; exit 255", Unreachable, "no answer"),
-    ],
-)
-def test_what_ends_an_upload_is_told_apart(
-    far: Far, tmp_path: Path, command: str, error: type[DrError], words: str
-) -> None:
-    image = tmp_path / "image"
-    image.write_bytes(os.urandom(8 << 20))
-    with pytest.raises(error, match=words):
-        upload(far.session().bulk(["sh", "-c", command]), image, "array west-a", timeout=0.5)
+def test_a_channel_that_breaks_says_why(far: Far) -> None:
+    session = far.session()
+    channel = session.bulk(["sh", "-c", "echo dd: out of paper >&2; exit 3"])
+    status, words = channel.finish(5.0)
+    assert (status, words) == (3, "dd: out of paper\n")
+    stuck = session.bulk(["sleep", "600"])
+    assert stuck.finish(0.3)[0] is None
+
+
+def test_a_shared_connection_that_cannot_be_made_says_why(far: Far) -> None:
+    session = far.session()
+    session.call("echo", {"word": "x"})
+    far.behave("good", say="ssh: connect to host good port 22: No route to host\n", status=255)
+    with pytest.raises(Unreachable, match="no route"):
+        session.bulk(["true"])
+
+
+# -- the pump -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["splice", "copy"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of moving bytes; Python before 3.10 knows no splice."""
+    if request.param == "copy":
+        monkeypatch.delattr(os, "splice")
+
+
+@pytest.mark.usefixtures("way")
+def test_a_pump_keeps_to_its_rate_and_stops_when_asked() -> None:
+    source = subprocess.Popen(["cat", "/dev/zero"], stdout=subprocess.PIPE)
+    assert source.stdout is not None
+    counts: list[int] = []
+    began = time.monotonic()
+    with source, Path(os.devnull).open("wb") as target:
+        moved = pump(
+            source.stdout.fileno(),
+            target.fileno(),
+            idle=5.0,
+            rate=1 << 20,
+            tell=counts.append,
+            stopped=lambda: time.monotonic() - began > 1.0,
+        )
+        source.kill()
+    assert 0.7 * (1 << 20) < moved < 1.6 * (1 << 20)
+    assert counts == sorted(counts)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_pump_gives_up_when_nothing_moves(side: str) -> None:
+    words = {"source": ("sleep 60", "cat >/dev/null"), "target": ("cat /dev/zero", "sleep 60")}[side]
+    giver = subprocess.Popen(["sh", "-c", f"exec {words[0]}"], stdout=subprocess.PIPE)
+    taker = subprocess.Popen(["sh", "-c", f"exec {words[1]}"], stdin=subprocess.PIPE)
+    assert giver.stdout is not None
+    assert taker.stdin is not None
+    began = time.monotonic()
+    try:
+        with pytest.raises(Stalled) as caught:
+            pump(giver.stdout.fileno(), taker.stdin.fileno(), idle=0.5)
+    finally:
+        for process in (giver, taker):
+            process.kill()
+            process.wait()
+    assert caught.value.side == side
+    assert time.monotonic() - began < 3.0
+
+
+@pytest.mark.usefixtures("way")
+def test_a_pump_says_that_its_target_is_gone() -> None:
+    giver = subprocess.Popen(["cat", "/dev/zero"], stdout=subprocess.PIPE)
+    taker = subprocess.Popen(["head", "-c", "10"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert giver.stdout is not None
+    assert taker.stdin is not None
+    with pytest.raises(BrokenPipeError):
+        pump(giver.stdout.fileno(), taker.stdin.fileno(), idle=5.0)
+    giver.kill()
+    giver.wait()
+    taker.wait()

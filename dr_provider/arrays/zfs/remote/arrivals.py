@@ -70,11 +70,19 @@ def older_point(ctx: Context, volume: Volume, known: Points, base: str | None, p
 
 
 def begin(
-    ctx: Context, volume: str, stream: dict[str, Any], owner: list[str], group: str, guard: dict[str, Any] | None
+    ctx: Context,
+    volume: str,
+    stream: dict[str, Any],
+    owner: list[str],
+    group: str,
+    guard: dict[str, Any] | None,
+    *,
+    keep: bool = False,
 ) -> dict[str, Any]:
     """Make ready for a step: {"have": True} where its snapshot is here, else {"dataset", "full"} to receive into.
 
-    The caller holds `meta.taking` of the volume, before this and until after `finish` or `drop`.
+    The caller holds `meta.taking` of the volume, before this and until after `finish` or `drop`. `keep`: what arrived of the step before
+    is gone on with.
     """
     with changing(ctx, guard) as change:
         found = current(ctx, change)
@@ -102,7 +110,7 @@ def begin(
         if mine is None or base is None:
             if mine is None:
                 _announce(ctx, found, volume, stream["size"], owner, group)
-            if incoming in found.all:
+            if incoming in found.all and not keep:
                 zfs(ctx, "destroy", "-r", incoming)
             return {"dataset": incoming, "full": True}
         known = points(ctx, [mine])[mine.dataset]

@@ -4,7 +4,7 @@ In:  {"id": N, "op": NAME, "args": {...}, "seconds": S, "idle": BOOL}   {"cancel
 Out: {"hello": {...}} once, then {"id": N, "done": RESULT}   {"id": N, "fault": [KIND, SENTENCE]}   {"id": N, "progress": BYTES}   {"pong": N}
 
 `seconds` is how long the caller waits, counted from the request's arrival, so that the two clocks need not agree; with `idle` it counts
-anew from each progress. The program ends, and its children before it, when stdin ends or nothing was heard for 20 s.
+anew from each progress. The program ends, and its children before it, when stdin ends or nothing was heard for 10 s (five pings).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .core import OPS, Context, Fault, configure
 
 __all__ = ["main"]
 
-SILENCE = 20.0
+SILENCE = 10.0
 _EVERY = 0.1  # seconds between two words about progress
 
 
