@@ -124,6 +124,9 @@ def write_machine(names: Names, spec: MachineSpec, pool_size: int) -> None:
     folders = ("log", "disk", "dotssh", *(there for there in mounts if there.endswith(("-libvirt", "-zfs"))))
     for name in folders:
         (folder / name).mkdir(parents=True, exist_ok=True)
+    if spec.role == "host":
+        # Debian's package makes it in the folder that this one hides; libvirt itself would, but after a guest's console log is opened.
+        (folder / "var-log-libvirt" / "qemu").mkdir(exist_ok=True)
     (folder / "dotssh").chmod(0o700)
     _write(folder / "nokvm", "")
     _write(folder / "resolv.conf", "")
