@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from dr_provider.arrays.base import Array
+from dr_provider.arrays.base import Array, Extent, Stream
 from dr_provider.arrays.embedded import EmbeddedArray, connect
 from dr_provider.arrays.embedded import sim as embedded_sim
 from dr_provider.arrays.embedded.chain import blocks_with_data, chain, count_changed
@@ -20,7 +22,9 @@ from dr_provider.arrays.embedded.rows import (
     snapshot_luns,
     snapshots_of,
 )
+from dr_provider.arrays.embedded.schema import BLOCK
 from dr_provider.model import faults
+from dr_provider.model.errors import Unreachable
 from dr_provider.model.records import Owner
 
 __all__ = ["OWNER", "EmbeddedPair", "Pair", "audit"]
@@ -29,10 +33,18 @@ OWNER = Owner("shop", "dr/prod", "1")
 
 
 class Pair(Protocol):
-    """What the contract suite needs of a driver: two arrays, `a` at site east and `b` at site west, and ways to do harm."""
+    """What the contract suite needs of a driver: two arrays, `a` at site east and `b` at site west, and ways to do harm.
+
+    `exact`: its counts of bytes are those of the guests' blocks. `resumes`: a transfer that was cut goes on where it was. `rate`: bytes a
+    second at which a transfer of some MiB can be caught in the middle. `small`: bytes of an array that is soon full.
+    """
 
     a: Array
     b: Array
+    exact: bool
+    resumes: bool
+    rate: int | None
+    small: int
 
     def again(self, which: str, *, capacity: int | None = None) -> Array:
         """Another opened handle of `a` or `b`."""
@@ -44,6 +56,14 @@ class Pair(Protocol):
 
     def read(self, array: Array, volume: str, lun: str, offset: int, length: int) -> bytes:
         """Past maps and faults."""
+        ...
+
+    def cut_receive(self, volume: str, stream: Stream, extents: int) -> None:
+        """Let `b` receive the stream; after some extents (0: at its begin) the source is silent, then it can be reached again."""
+        ...
+
+    def fill(self, array: Array, volume: str, capacity: int) -> None:
+        """Write to LUN db of the volume until there is room for a block at most."""
         ...
 
     def cut(self) -> None: ...
@@ -58,6 +78,11 @@ class Pair(Protocol):
 
 
 class EmbeddedPair:
+    exact = True
+    resumes = True
+    rate = None
+    small = 1 << 20
+
     def __init__(self, folder: Path, *, timeout: float = 0.2) -> None:
         self.folder = folder
         self.timeout = timeout
@@ -80,6 +105,18 @@ class EmbeddedPair:
 
     def read(self, array: Array, volume: str, lun: str, offset: int, length: int) -> bytes:
         return embedded_sim.read_lun(self.path(array.name), volume, lun, offset, length)
+
+    def cut_receive(self, volume: str, stream: Stream, extents: int) -> None:
+        def run() -> Iterator[Extent]:
+            for number, extent in enumerate(stream):
+                if number == extents:
+                    raise Unreachable("array a gives no answer")
+                yield extent
+
+        self.b.receive(volume, replace(stream, extents=run()), OWNER)
+
+    def fill(self, array: Array, volume: str, capacity: int) -> None:
+        self.write(array, volume, "db", 0, b"x" * (capacity - BLOCK))
 
     def cut(self) -> None:
         faults.put(self.path("a"), faults.Fault("link:east/west", "cut", peers=("west", "b")))

@@ -1,0 +1,194 @@
+"""Arrays east-a and west-a of a lab for the contract suite: ZFS over SSH, guests' bytes over iSCSI by QEMU's own initiator."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from dr_provider.arrays.base import Array, Fabric, Stream
+from dr_provider.arrays.zfs.array import ZfsArray
+from dr_provider.arrays.zfs.remote.names import iqn
+from dr_provider.model.build import DEFAULTS
+from dr_provider.model.errors import ArrayFull, Conflict
+from dr_provider.model.topology import ArraySpec
+from lab.machines import Lab, Machine
+from tests.support.arrays import OWNER
+
+__all__ = ["LAB", "ZfsPair"]
+
+LAB = "DR_LAB"
+"""The environment variable that names a lab that is up."""
+
+_TIMEOUT = 8.0
+
+# Destroys what an earlier test left; zfs-fuse unmounts asynchronously, hence the second try.
+_EMPTY = """
+import json, subprocess, time
+def run(*words):
+    return subprocess.run(words, capture_output=True, text=True)
+for line in run("tgtadm", "--lld", "iscsi", "--op", "show", "--mode", "target").stdout.splitlines():
+    if line.startswith("Target "):
+        run("tgtadm", "--lld", "iscsi", "--op", "delete", "--force", "--mode", "target", "--tid", line.split()[1].rstrip(":"))
+run("zfs", "set", "quota=none", "tank/dr")
+end = time.monotonic() + 20
+while "tank/dr" in run("zfs", "list", "-H", "-o", "name").stdout.split():
+    held = [l.split()[0] for l in run("zfs", "list", "-H", "-t", "snapshot", "-o", "name,userrefs", "-r", "tank/dr").stdout.splitlines() if l.split()[1] not in "0-"]
+    if held:
+        run("zfs", "release", "dr", *held)
+    done = run("zfs", "destroy", "-R", "tank/dr")
+    if done.returncode and time.monotonic() > end:
+        raise SystemExit(done.stderr)
+    if done.returncode:
+        time.sleep(0.05)
+"""
+
+# The bytes of a LUN of a volume, mounted or not: of what is not, from a clone of its newest snapshot.
+_READ = """
+import base64, json, subprocess, sys, time
+want = json.loads(sys.stdin.read())
+def zfs(*words):
+    return subprocess.run(("zfs",) + words, capture_output=True, text=True, check=True).stdout
+def mounted(dataset):
+    for line in open("/proc/self/mounts"):
+        if line.split()[0] == dataset:
+            return line.split()[1]
+dataset, peek = want["dataset"], "tank/peek"
+place = mounted(dataset)
+clone = place is None
+if clone:
+    zfs("clone", want["newest"], peek)
+    place = mounted(peek)
+with open(place + "/luns/" + want["lun"] + ".img", "rb") as file:
+    file.seek(want["offset"])
+    data = file.read(want["length"])
+if clone:
+    subprocess.run(["zfs", "umount", peek])
+    for attempt in range(100):
+        if subprocess.run(["zfs", "destroy", peek], capture_output=True).returncode == 0:
+            break
+        time.sleep(0.05)
+print(base64.b64encode(data).decode())
+"""
+
+# Writes to a volume's file until the quota of the array refuses another record.
+_FILL = """
+import os, sys
+file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+at = 0
+while True:
+    try:
+        os.pwrite(file, os.urandom(32768), at)
+        os.fsync(file)
+    except OSError as error:
+        print(error)
+        break
+    at += 32768
+"""
+
+
+class ZfsPair:
+    """Implements `Pair`. ZFS counts in records and keeps its own books: nothing is asserted to the byte. zfs-fuse resumes nothing."""
+
+    exact = False
+    resumes = False
+    rate = 2 << 20
+    small = 16 << 20
+
+    def __init__(self, folder: Path) -> None:
+        self.lab = Lab.find(os.environ[LAB])
+        self.folder = folder
+        for which in "ab":
+            self.machine(which).exec(["python3", "-"], input=_EMPTY)
+        self.a: Array = self.again("a")
+        self.b: Array = self.again("b")
+        self.a.create()
+        self.b.create()
+
+    def machine(self, which: str) -> Machine:
+        return self.lab.machine({"a": "east-a", "b": "west-a"}[which])
+
+    def spec(self, which: str) -> ArraySpec:
+        told = dict(self.lab.topology_options()[self.machine(which).name])
+        site = told.pop("site")
+        del told["driver"]
+        return ArraySpec(which, site, "zfs", {**DEFAULTS["zfs array"], **told})
+
+    def again(self, which: str, *, capacity: int | None = None) -> Array:
+        if capacity is not None:
+            used = self.machine(which).exec(["zfs", "get", "-Hp", "-o", "value", "used", "tank/dr"]).out
+            self.machine(which).exec(["zfs", "set", f"quota={int(used) + capacity}", "tank/dr"])
+        peers = {name: self.spec(name) for name in "ab"}
+        return ZfsArray(self.spec(which), timeout=_TIMEOUT, fabric=Fabric({}, peers))
+
+    # -- a guest's bytes ----------------------------------------------------------------------------
+
+    def write(self, array: Array, volume: str, lun: str, offset: int, data: bytes) -> None:
+        row = array.state().volumes[volume].luns[lun]
+        if not row.online:
+            raise Conflict(f"LUN {lun} of volume {volume} is offline")
+        target = {
+            "driver": "iscsi",
+            "transport": "tcp",
+            "portal": str(self.spec(array.name).options["luns"]["portal"]),  # type: ignore[index]
+            "target": iqn(array.name, volume, lun),
+            "lun": "1",
+            "initiator-name": row.mapped_to or "nobody",
+        }
+        with tempfile.NamedTemporaryFile(dir=self.folder) as file:
+            file.write(data)
+            file.flush()
+            words = ["qemu-io", "--image-opts", ",".join(f"{key}={value}" for key, value in target.items())]
+            host = self.lab.machine({"a": "east-1", "b": "west-1"}[array.name])
+            done = host.exec([*words, "-c", f"write -s {file.name} {offset} {len(data)}"], check=False)
+        said = done.out + done.err
+        if "No space left" in said or "write failed" in said:
+            raise ArrayFull(said)
+        if done.rc or "wrote" not in said:
+            raise Conflict(said)
+
+    def read(self, array: Array, volume: str, lun: str, offset: int, length: int) -> bytes:
+        machine = self.machine(array.name)
+        dataset, newest = self._dataset(machine, volume)
+        want = {"dataset": dataset, "newest": newest, "lun": lun, "offset": offset, "length": length}
+        return base64.b64decode(machine.exec(["python3", "-c", _READ], input=json.dumps(want)).out)
+
+    def _dataset(self, machine: Machine, volume: str) -> tuple[str, str]:
+        """The volume's dataset and its newest snapshot: the youngest dataset of that name."""
+        rows = machine.exec(["zfs", "list", "-rH", "-t", "filesystem", "-o", "name", "tank/dr/vols", "tank/dr/copies"])
+        found: dict[int, str] = {}
+        for name in rows.out.split():
+            leaf, mark, number = name.rpartition("/")[2].partition(".R")
+            if leaf == volume:
+                found[int(number) if mark else 1] = name
+        dataset = found[max(found)]
+        snapshots = machine.exec(["zfs", "list", "-rH", "-t", "snapshot", "-o", "name", "-s", "createtxg", dataset]).out
+        return dataset, (snapshots.split() or [""])[-1]
+
+    def fill(self, array: Array, volume: str, capacity: int) -> None:
+        machine = self.machine(array.name)
+        dataset, _ = self._dataset(machine, volume)
+        place = machine.exec(["zfs", "get", "-H", "-o", "value", "mountpoint", dataset]).out.strip()
+        machine.exec(["python3", "-c", _FILL, f"{place}/luns/db.img"], timeout=120)
+
+    # -- harm ---------------------------------------------------------------------------------------
+
+    def cut_receive(self, volume: str, stream: Stream, extents: int) -> None:
+        try:
+            self.b.receive(volume, stream, OWNER, progress=lambda done: self.cut(), rate=self.rate)
+        finally:
+            self.heal()
+
+    def cut(self) -> None:
+        self.lab.cut("east-a", "west-a")
+
+    def silence(self, which: str) -> None:
+        self.lab.cut("operator", self.machine(which).name)
+
+    def heal(self) -> None:
+        self.lab.heal()
+
+    def audit(self) -> None:
+        """Nothing of ours is left over: no kept dataset, no snapshot of nobody's, no process."""
