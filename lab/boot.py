@@ -1,6 +1,6 @@
 """What a machine does when it is switched on. Run inside its namespaces, with nothing but Debian's own Python.
 
-    python3 -I boot.py FOLDER [start|stop SERVICE]
+    python3 -I boot.py FOLDER [mend|cut|start SERVICE|stop SERVICE]
 
 FOLDER holds `machine.json` (see config.py) and the machine's files. Without more words everything is set up and every service
 started; each is waited for until it answers. Ends with 1 and one sentence on stderr when something does not come up.
@@ -90,6 +90,12 @@ class Machine:
         for start in self.services.values():
             start()
 
+    def mend(self) -> None:
+        for name, start in self.services.items():
+            if not self.runs(name):
+                self.stop(name)
+                start()
+
     # -- services -----------------------------------------------------------------------------
 
     def spawn(self, name: str, *words: str) -> None:
@@ -141,25 +147,30 @@ class Machine:
         self.spawn("libvirtd", "libvirtd")
         self.wait("libvirtd", answers("virsh", "--quiet", "--connect", "qemu:///system", "version"))
 
+    def runs(self, name: str) -> bool:
+        try:
+            pid = int(Path("/run/lab", f"{name}.pid").read_text())
+            return Path("/proc", str(pid), "comm").read_text().strip() == name
+        except (OSError, ValueError):
+            return False
+
     def stop(self, name: str) -> None:
         """End a service as `kill -9` does, and wait until it is gone."""
         record = Path("/run/lab", f"{name}.pid")
         if not record.exists():
             return
-        pid = int(record.read_text())
+        pid = int(record.read_text()) if self.runs(name) else 0
         if name == "zfs-fuse":
             for line in Path("/proc/mounts").read_text().splitlines():
                 if line.split()[2] == "fuse.zfs":
                     run("umount", "-l", line.split()[1].encode().decode("unicode_escape"), check=False)
-        try:
+        if pid:
             os.kill(pid, signal.SIGKILL)
             end = time.monotonic() + WITHIN
-            while Path(f"/proc/{pid}").exists():
+            while self.runs(name):
                 if time.monotonic() > end:
                     raise Failed(f"{name} (process {pid}) does not end {WITHIN:.0f} s after SIGKILL")
                 time.sleep(0.01)
-        except ProcessLookupError:
-            pass
         record.unlink()
         if name == "zfs-fuse":
             for stale in ("/run/zfs-fuse.pid", "/run/zfs/zfs_socket"):
@@ -185,6 +196,8 @@ def main(arguments: list[str]) -> int:
         match arguments[1:]:
             case []:
                 machine.up()
+            case ["mend"]:
+                machine.mend()
             case ["start", name]:
                 machine.services[name]()
             case ["stop", name]:

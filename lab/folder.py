@@ -13,9 +13,13 @@ from pathlib import Path
 
 from lab.layout import LabError
 
-__all__ = ["held", "place", "remove"]
+__all__ = ["Gone", "held", "place", "remove"]
 
 _WAIT = 120.0
+
+
+class Gone(LabError):
+    """There is no such lab, or there is none any more."""
 
 
 def place(folder: Path) -> Path:
@@ -29,7 +33,8 @@ def place(folder: Path) -> Path:
 def held(folder: Path, *, make: bool) -> Iterator[Path]:
     """Alone in the folder: the lock is on the folder itself, so that nothing but the folder has to be removed.
 
-    Another's `up` or `down` is waited for up to 2 minutes. Raises LabError after that, or when it is not there and `make` is not set.
+    Another's `up` or `down` is waited for up to 2 minutes. Raises LabError after that, Gone when it is not there and
+    `make` is not set.
     """
     path, end = place(folder), time.monotonic() + _WAIT
     while True:
@@ -38,7 +43,7 @@ def held(folder: Path, *, make: bool) -> Iterator[Path]:
         try:
             handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
-            raise LabError(f"there is no lab in {path}") from None
+            raise Gone(f"there is no lab in {path}") from None
         try:
             if _locked(handle, path):
                 yield path

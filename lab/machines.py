@@ -78,8 +78,10 @@ class Machine:
         self._power.off()
 
     def start(self) -> None:
-        """Switch on, and wait until every service answers; nothing when it is on and well."""
-        if not (self.alive and (self.folder / "up").exists()):
+        """Switch on, and wait until every service answers; of a machine that is on, start the services that are not there."""
+        if self.alive and (self.folder / "up").exists():
+            self._boot("mend")
+        else:
             self._power.off()
             (self.folder / "up").unlink(missing_ok=True)
             init = self._power.on()
@@ -184,14 +186,15 @@ class Lab:
     @classmethod
     def down(cls, name: str = "lab", *, base: Path = BASE) -> bool:
         """Remove the lab whatever state it is in; False when there was nothing."""
-        if not (base / name).exists():
+        try:
+            with folders.held(base / name, make=False) as place:
+                # By what is in the folder, not by what this version would make.
+                found = sorted(path.name for path in (place / "machines").glob("*"))
+                _at_once(Power(machine, place / "machines" / machine).off for machine in found)
+                remove_links(place)
+                folders.remove(place)
+        except folders.Gone:
             return False
-        with folders.held(base / name, make=False) as place:
-            # By what is in the folder, not by what this version would make.
-            found = sorted(path.name for path in (place / "machines").glob("*"))
-            _at_once(Power(machine, place / "machines" / machine).off for machine in found)
-            remove_links(place)
-            folders.remove(place)
         return True
 
     def machine(self, name: str) -> Machine:
