@@ -189,7 +189,7 @@ def _silent(seen: Observation) -> dict[str, Silent]:
 
 def _silence(key: str, silent: Silent) -> Finding:
     if silent.missing:
-        return ok(key, "reach", "Nothing of dr's is there yet; dr apply or pulumi up makes it.")
+        return ok(key, "made", "Nothing of dr's is there yet; dr apply or pulumi up makes it.")
     return problem(key, "reach", silent.reason, _AGAIN)
 
 

@@ -226,7 +226,7 @@ def test_before_anything_is_made_nothing_is_wrong_and_nothing_is_made(make: Make
     before = sorted(tmp_path.rglob("*"))
     found = levels(lab)
     assert set(found.values()) == {"ok"}
-    assert found["array east-a", "reach"] == "ok"
+    assert found["array east-a", "made"] == "ok"
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from dr_provider.arrays.base import NO_GUARD, Array, check_key, check_name
 from dr_provider.arrays.zfs.calls import owner_words
-from dr_provider.arrays.zfs.examine import examine
+from dr_provider.arrays.zfs.examine import examine, hops_of
 from dr_provider.arrays.zfs.remote.names import iqn
 from dr_provider.arrays.zfs.transfer import TransferCalls
 from dr_provider.model.errors import BadInput
@@ -46,7 +46,8 @@ class ZfsArray(TransferCalls, Array):
         )
 
     def examine(self, use: ArrayUse) -> Examination:
-        return examine(self.spec, self._session, self._endpoints, lambda endpoint: self._open([endpoint]))
+        hops = hops_of(self.spec, self.fabric.peers, use.peers)
+        return examine(self.spec, self._session, self._endpoints, lambda endpoint: self._open([endpoint]), hops)
 
     # -- records of the array -----------------------------------------------------------------------
 

@@ -6,33 +6,101 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from dr_provider.arrays.zfs.session import Session
-from dr_provider.arrays.zfs.ssh import Endpoint
+from dr_provider.arrays.zfs.ssh import Endpoint, SshOptions, explain, parse_endpoint
 from dr_provider.model.errors import DrError
 from dr_provider.model.findings import ClockReading, Examination, Finding, Room, ok, problem, warning
 from dr_provider.model.topology import ArraySpec
 
-__all__ = ["examine", "findings_of"]
+__all__ = ["Hop", "examine", "findings_of", "hops_of"]
 
 _OLDEST = (2, 0)
 """Of OpenZFS: what the driver's use of it was written for."""
 
 
+@dataclass(frozen=True)
+class Hop:
+    """How data goes from this array to another: `way` is direct or auto, `to` the other's address for arrays."""
+
+    peer: str
+    way: str
+    to: Endpoint
+
+
+def hops_of(spec: ArraySpec, peers: Mapping[str, ArraySpec], names: Sequence[str]) -> list[Hop]:
+    """Those of the arrays to which data may go straight from this one."""
+    found = []
+    for name in names:
+        peer = peers.get(name)
+        if peer is None or peer.driver != "zfs":
+            continue
+        ways = {str(each.options.get("transfer") or "auto") for each in (spec, peer)}
+        if "relay" not in ways:
+            endpoints = peer.options["endpoints"]
+            assert isinstance(endpoints, Sequence)
+            address = parse_endpoint(str(peer.options.get("replication") or endpoints[0]))
+            found.append(Hop(name, "direct" if "direct" in ways else "auto", address))
+    return found
+
+
 def examine(
-    spec: ArraySpec, session: Session, endpoints: Sequence[Endpoint], single: Callable[[Endpoint], Session]
+    spec: ArraySpec,
+    session: Session,
+    endpoints: Sequence[Endpoint],
+    single: Callable[[Endpoint], Session],
+    hops: Sequence[Hop] = (),
 ) -> Examination:
     """Ask the array through its session; `single` makes a session with one endpoint, which is closed again. Raises what a call raises."""
     sent = time.time()
     facts = session.call("examine", {})
     got = time.time()
     ways = _endpoints(spec, endpoints, single) if len(endpoints) > 1 else []
+    ways += _hops(spec, session, hops) if facts["machine"]["ssh"] else []
     return Examination(
         (*ways, *findings_of(spec, facts)),
         ClockReading.of(sent, got, float(facts["began"]), float(facts["ended"])),
         _room(facts["pool"]),
     )
+
+
+def _hops(spec: ArraySpec, session: Session, hops: Sequence[Hop]) -> list[Finding]:
+    """Whether this array can log in to the others, as a direct transfer does."""
+    subject = f"array {spec.name}"
+
+    def one(hop: Hop) -> Finding:
+        try:
+            told = session.call("examine.hop", {"to": {"host": hop.to.host, "user": hop.to.user, "port": hop.to.port}})
+        except DrError as error:
+            return warning(
+                subject,
+                "transfer",
+                f"Whether it logs in to array {hop.peer} is not known: {error}.",
+                "Run dr doctor again.",
+            )
+        if told["status"] == 0:
+            return ok(subject, "transfer", f"It logs in to array {hop.peer} at {hop.to}, so data goes straight there.")
+        why = explain(f"array {hop.peer}", hop.to, SshOptions(), str(told["said"]), told["status"])
+        if hop.way == "direct":
+            return problem(
+                subject,
+                "transfer",
+                f"It cannot log in to array {hop.peer}, and its transfers are to be direct. {why}.",
+                f"Mend that on {spec.name} itself: its account's key, known_hosts and way to the other.",
+            )
+        return warning(
+            subject,
+            "transfer",
+            f"It cannot log in to array {hop.peer}, so data goes through the machine that runs dr. {why}.",
+            f"Mend that on {spec.name} itself (its account's key, known_hosts and way to the other), or set transfer: relay.",
+        )
+
+    if not hops:
+        return []
+    with ThreadPoolExecutor(max_workers=len(hops)) as pool:
+        return list(pool.map(one, hops))
 
 
 def _endpoints(spec: ArraySpec, endpoints: Sequence[Endpoint], single: Callable[[Endpoint], Session]) -> list[Finding]:

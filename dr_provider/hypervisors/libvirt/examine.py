@@ -41,7 +41,6 @@ class HostSeen:
     libvirt: tuple[int, int, int]
     qemu: tuple[int, int, int] | None
     kind: str
-    cpus: int
     memory: int
     fault: str = ""
     lists: Mapping[str, str] = field(default_factory=dict)
@@ -75,7 +74,7 @@ def _look(work: Work, spec: HostSpec) -> HostSeen:
         kind = read_facts(work, spec.options, work.where).kind
     except NotReady as error:
         fault = str(error)
-    _, mebibytes, cpus, *_ = work.conn.getInfo()
+    _, mebibytes, *_ = work.conn.getInfo()
     lists = {
         what: said
         for what, call in {"secrets": work.conn.listAllSecrets, "networks": work.conn.listAllNetworks}.items()
@@ -85,7 +84,6 @@ def _look(work: Work, spec: HostSpec) -> HostSeen:
         _version(work.conn.getLibVersion()),
         _qemu(work),
         kind,
-        int(cpus),
         int(mebibytes) << 20,
         fault,
         lists,
@@ -267,22 +265,18 @@ def _lists(subject: str, seen: HostSeen) -> list[Finding]:
 
 
 def _size(subject: str, spec: HostSpec, seen: HostSeen) -> list[Finding]:
-    found = []
-    for key, has, said in (
-        ("cpus", seen.cpus, f"{seen.cpus} CPUs"),
-        ("memory", seen.memory, f"{seen.memory >> 20} MiB of memory"),
-    ):
-        wanted = spec.options.get(key)
-        if isinstance(wanted, int) and wanted > has:
-            found.append(
-                warning(
-                    subject,
-                    key,
-                    f"The topology lets its VMs have more {key} than the machine has ({said}).",
-                    f"Lower {key} of the host in the topology, or leave it out.",
-                )
-            )
-    return found
+    """More CPUs than there are is a choice; more memory than there is ends guests."""
+    wanted = spec.options.get("memory")
+    if not isinstance(wanted, int) or wanted <= seen.memory:
+        return []
+    return [
+        warning(
+            subject,
+            "memory",
+            f"The topology lets its VMs have {wanted >> 20} MiB of memory, and the machine has {seen.memory >> 20} MiB.",
+            "Lower the host's memory in the topology, or leave it out.",
+        )
+    ]
 
 
 def _seen_there(subject: str, spec: HostSpec, use: HostUse, there: Mapping[str, Any]) -> list[Finding]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dr_provider.arrays.zfs.examine import examine, findings_of
+from dr_provider.arrays.zfs.examine import Hop, examine, findings_of, hops_of
 from dr_provider.arrays.zfs.remote import examine as remote
 from dr_provider.arrays.zfs.remote.core import Context, Done
 from dr_provider.arrays.zfs.session import Session
@@ -181,13 +181,90 @@ def test_one_endpoint_is_not_tried_twice() -> None:
     assert "endpoint" not in {f.check for f in examination.findings}
 
 
+# -- from array to array ----------------------------------------------------------------------------------------
+
+
+class Hops(Answers):
+    """A session whose array logs in to another with this result."""
+
+    def __init__(self, status: int | None, said: str = "") -> None:
+        super().__init__()
+        self.told = {"status": status, "said": said}
+
+    def call(self, op: str, args: Mapping[str, Any], **more: Any) -> Any:
+        return self.told if op == "examine.hop" else super().call(op, args)
+
+
+def hop(way: str, status: int | None, said: str = "") -> Finding:
+    spec = ArraySpec("east-a", "east", "zfs", OPTIONS)
+    found = examine(
+        spec, Hops(status, said), [Endpoint("a")], lambda endpoint: Answers(), [Hop("west-a", way, Endpoint("w"))]
+    )
+    return next(f for f in found.findings if f.check == "transfer")
+
+
+DENIED = "root@w: Permission denied (publickey)."
+
+
+def test_logging_in_to_another_array() -> None:
+    assert hop("auto", 0).level == "ok"
+    assert hop("auto", 255, DENIED).level == "warning"
+    assert "key was refused" in hop("auto", 255, DENIED).found
+    assert hop("direct", 255, DENIED).level == "problem"
+    assert hop("direct", None).level == "problem"
+
+
+def test_which_arrays_are_logged_in_to() -> None:
+    def spec(name: str, **options: Any) -> ArraySpec:
+        return ArraySpec(name, "west", "zfs", {**OPTIONS, "endpoints": ["ssh://root@front"], **options})
+
+    mine = spec("east-a")
+    peers = {
+        "auto": spec("auto", replication="ssh://dr@back:2222"),
+        "straight": spec("straight", transfer="direct"),
+        "relayed": spec("relayed", transfer="relay"),
+        "other": ArraySpec("other", "west", "embedded", {"path": "/x"}),
+    }
+    assert hops_of(mine, peers, [*peers, "gone"]) == [
+        Hop("auto", "auto", Endpoint("back", "dr", 2222)),
+        Hop("straight", "direct", Endpoint("front", "root")),
+    ]
+    assert hops_of(spec("east-a", transfer="relay"), peers, list(peers)) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (Done(0, "", ""), {"status": 0, "said": ""}),
+        (Done(255, "", DENIED), {"status": 255, "said": DENIED}),
+        (subprocess.TimeoutExpired("ssh", 5.0), {"status": None, "said": ""}),
+        (FileNotFoundError(), {"status": 127, "said": "there is no ssh program on it"}),
+    ],
+)
+def test_what_the_array_does_to_log_in(answer: Done | Exception, told: dict[str, Any]) -> None:
+    ran: list[Sequence[str]] = []
+
+    def execute(words: Sequence[str], seconds: float) -> Done:
+        ran.append(words)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    config = {"name": "east-a", "pool": "tank", "dataset": "dr", "sudo": True}
+    context = Context(deadline=time.monotonic() + 60, config=config, execute=execute)
+    assert remote.hop(context, to={"host": "w", "user": "dr", "port": None}) == told
+    assert (ran[0][0], ran[0][-1]) == ("ssh", "true"), "as the account itself, and nothing is done there"
+
+
 # -- facts, from what the commands print ------------------------------------------------------------------------------
 
 GET = ("zfs", "get", "-Hp", "-o", "property,value", "used,available", "tank")
 PLACE = ("zfs", "get", "-H", "-o", "property,value", "mounted,mountpoint,recordsize", "tank/dr")
 SHOW = ("tgtadm", "--lld", "iscsi", "--op", "show", "--mode", "target")
 
-OPENZFS: dict[tuple[str, ...], Done] = {
+Transcript = dict[tuple[str, ...], Done | Exception]
+
+OPENZFS: Transcript = {
     ("zfs", "version"): Done(0, "zfs-2.1.11-1\nzfs-kmod-2.1.11-1\n", ""),
     ("zpool", "list", "-H", "-o", "health", "tank"): Done(0, "ONLINE\n", ""),
     ("zpool", "status", "-x", "tank"): Done(0, "pool 'tank' is healthy\n", ""),
@@ -215,7 +292,7 @@ def facts(
 
     config = {"name": "east-a", "site": "east", "pool": pool, "dataset": "dr", "sudo": sudo}
     config["luns"] = {"service": "tgt", "portal": "127.0.0.1:1"}
-    found = remote.examine(Context(deadline=time.monotonic() + 60, config=config, execute=execute))
+    found: dict[str, Any] = remote.examine(Context(deadline=time.monotonic() + 60, config=config, execute=execute))
     changing = {"create", "destroy", "set", "mount", "new", "delete", "update", "bind", "snapshot", "import", "rename"}
     assert not changing & {word for words in said for word in words}, "it changes nothing"
     return found
@@ -255,7 +332,7 @@ def test_a_pool_with_errors_brings_their_sentence() -> None:
     text = (
         "  pool: tank\n state: DEGRADED\nstatus: One or more devices could not be used.\nerrors: No known data errors\n"
     )
-    degraded = {("zpool", "list", "-H", "-o", "health", "tank"): Done(0, "DEGRADED\n", "")}
+    degraded: Transcript = {("zpool", "list", "-H", "-o", "health", "tank"): Done(0, "DEGRADED\n", "")}
     found = facts({**OPENZFS, **degraded, ("zpool", "status", "-x", "tank"): Done(0, text, "")})
     assert found["pool"]["health"] == "DEGRADED"
     assert "could not be used" in found["pool"]["status"]
@@ -263,7 +340,10 @@ def test_a_pool_with_errors_brings_their_sentence() -> None:
 
 def test_a_part_of_a_pool_is_asked_for_its_own_room_and_its_pools_health() -> None:
     given = "tank/given"
-    own = {(*GET[:-1], given): Done(0, "used\t1\navailable\t2\n", ""), (*PLACE[:-1], f"{given}/dr"): OPENZFS[PLACE]}
+    own: Transcript = {
+        (*GET[:-1], given): Done(0, "used\t1\navailable\t2\n", ""),
+        (*PLACE[:-1], f"{given}/dr"): OPENZFS[PLACE],
+    }
     found = facts({**OPENZFS, **own}, pool=given)
     assert (found["pool"]["health"], found["pool"]["free"]) == ("ONLINE", 2)
 
@@ -271,8 +351,8 @@ def test_a_part_of_a_pool_is_asked_for_its_own_room_and_its_pools_health() -> No
 def test_what_sudo_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setattr("os.getegid", lambda: 1000)
-    through = {("sudo", "-n", "--", *words): done for words, done in OPENZFS.items()}
-    rights: dict[tuple[str, ...], Done] = {
+    through: Transcript = {("sudo", "-n", "--", *words): done for words, done in OPENZFS.items()}
+    rights: Transcript = {
         ("sudo", "-n", "--", "zfs", "get", "-H", "-o", "value", "type", "tank"): Done(0, "filesystem\n", ""),
         ("sudo", "-n", "--", "zpool", "list", "-H", "-o", "name"): Done(1, "", "sudo: a password is required"),
         ("sudo", "-n", "--", "tgtadm", "--version"): Done(0, "1.0.85\n", ""),

@@ -19,14 +19,16 @@ from typing import Any
 
 from . import exports, meta
 from .core import Context, Fault, attempt, environment, fault_of, op, run
+from .hop import hop_words
 
-__all__ = ["examine", "hello"]
+__all__ = ["examine", "hello", "hop"]
 
 _IQN = "iqn.2026-11.io.dr:"
 _TGT_FILES = ("/etc/tgt/targets.conf", "/etc/tgt/conf.d")
 _LIO_FILES = ("/etc/rtslib-fb-target/saveconfig.json", "/etc/target/saveconfig.json")
 _UNITS = {"tgt": ("tgt", "tgtd"), "lio": ("rtslib-fb-targetctl", "target", "targetclid")}
 _CONNECT = 2.0
+_HOP = 5.0
 
 
 @op("examine")
@@ -215,3 +217,16 @@ def _boot(ctx: Context, service: str) -> dict[str, Any]:
 @op("examine.hello")
 def hello(ctx: Context) -> None:
     """Nothing but that this way works."""
+
+
+@op("examine.hop")
+def hop(ctx: Context, *, to: dict[str, Any]) -> dict[str, Any]:
+    """Log in to another array as a direct transfer would, and do nothing there. `status` None: it did not end in time."""
+    try:
+        # Not through sudo: the account's own keys count, as for a transfer.
+        done = ctx.execute(hop_words(to, ["true"], _CONNECT), max(1.0, min(_HOP, ctx.left() - 1.0)))
+    except FileNotFoundError:
+        return {"status": 127, "said": "there is no ssh program on it"}
+    except subprocess.TimeoutExpired:
+        return {"status": None, "said": ""}
+    return {"status": done.status, "said": done.err}
