@@ -152,11 +152,19 @@ def write_machine(names: Names, spec: MachineSpec, pool_size: int) -> None:
                 "drill": f"172.31.{names.k}.{spec.number}/24",
                 "pool": {"image": str(folder / "disk" / "tank.img"), "size": pool_size},
                 "mounts": mounts,
-                "cut": [],
+                "cut": _cut_before(folder / "machine.json"),
             },
             indent=1,
         ),
     )
+
+
+def _cut_before(path: Path) -> list[str]:
+    """A cut stays over a power failure; a file that a killed `up` left unfinished had none."""
+    try:
+        return list(json.loads(path.read_text())["cut"])
+    except (OSError, ValueError, KeyError):
+        return []
 
 
 def write_cut(names: Names, spec: MachineSpec, others: Sequence[str]) -> None:
