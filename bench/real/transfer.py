@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ SHARES = {0.01: 5, 0.1: 3, 1.0: 3}
 
 _VOLUME, _LUN = "bulk", "vm.root"
 _OWNER = Owner("bench", "", "1")
+_RSYNC = "/run/rsync/lun.img"
 _RECORD = 32 << 10
 _RUNS = 8
 """Contiguous runs that a change consists of, spread over the LUN."""
@@ -107,23 +109,25 @@ class _Pair:
 
     def rsync(self) -> float:
         with looked_into(self.source, f"{self.dataset}@{self.points[-1]}") as file:
-            words = ["rsync", "--inplace", "--no-whole-file", "-e", "ssh", file, "west-a:/run/rsync/lun.img"]
+            words = ["rsync", "--inplace", "--no-whole-file", "-e", "ssh", file, f"west-a:{_RSYNC}"]
             return timed(self.source, words)
 
     # -- afterwards --------------------------------------------------------------------------------
 
     def check(self) -> None:
         """All hold the same bytes. Raises DrError."""
-        snapshot = self.points[-1]
-        with looked_into(self.source, f"{self.dataset}@{snapshot}") as file:
-            wanted = _sum(self.source, file)
-        found = {"rsync": _sum(self.target, "/run/rsync/lun.img")}
+        at = self.points[-1]
         ours, _ = volumes_on(self.target)[_VOLUME]
-        for name, dataset in (("dr", ours), ("plain ZFS", f"{PEER}/{_VOLUME}")):
-            with looked_into(self.target, f"{dataset}@{snapshot}") as file:
-                found[name] = _sum(self.target, file)
-        if wrong := [name for name, value in found.items() if value != wanted]:
-            raise DrError(f"after {snapshot} the copy by {', '.join(wrong)} differs from its source")
+        # Both machines read at once; each looks into one clone at a time.
+        with ThreadPoolExecutor(1) as pool:
+            wanted = pool.submit(_sum_in, self.source, f"{self.dataset}@{at}")
+            found = {
+                "dr": _sum_in(self.target, f"{ours}@{at}"),
+                "plain ZFS": _sum_in(self.target, f"{PEER}/{_VOLUME}@{at}"),
+                "rsync": _sum(self.target, _RSYNC),
+            }
+            if wrong := [name for name, value in found.items() if value != wanted.result()]:
+                raise DrError(f"after {at} the copy by {', '.join(wrong)} differs from its source")
 
     def forget(self) -> None:
         """Remove what is older than the last snapshot."""
@@ -135,7 +139,12 @@ class _Pair:
 
 
 def _sum(machine: Machine, file: str) -> str:
-    return machine.exec(["sha256sum", file], timeout=300).out.split()[0]
+    return machine.exec(["sha256sum", file], timeout=900).out.split()[0]
+
+
+def _sum_in(machine: Machine, snapshot: str) -> str:
+    with looked_into(machine, snapshot) as file:
+        return _sum(machine, file)
 
 
 def _runs(size: int, share: float, turn: int) -> list[tuple[int, int]]:
