@@ -42,6 +42,12 @@ class Said:
         return document
 
     def last_line(self) -> str:
+        """The line that says most about how it ended; of a document of `dr`, what it says went wrong."""
+        if self.argv[:1] == ("dr",) and self.out.startswith("{"):
+            document = self.json()
+            wrong = [document.get("error"), *document.get("refused", ()), *document.get("failures", ())]
+            if any(wrong):
+                return "; ".join(str(sentence) for sentence in wrong if sentence)
         lines = [line.strip() for line in f"{self.out}\n{self.err}".splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith(("error:", "dr:"))]
         return (errors or lines or ["it said nothing"])[-1]

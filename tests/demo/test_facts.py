@@ -172,6 +172,6 @@ def test_two_demos_do_not_share_the_folder(tmp_path: Path) -> None:
 
 def test_a_command_that_fails_is_one_sentence_and_is_logged(tmp_path: Path) -> None:
     run = Commands(tmp_path, tmp_path / "log", {"PATH": str(Path(sys.executable).parent)})
-    with pytest.raises(CommandFailed, match=r"dr points nothing --json ended with status 2: dr: "):
+    with pytest.raises(CommandFailed, match=r"dr points nothing --json ended with status 2: no topology is given"):
         run.dr("points", "nothing")
     assert "exit status 2" in next((tmp_path / "log").iterdir()).read_text()
