@@ -69,8 +69,13 @@ def destroy(machine: Machine, name: str) -> None:
 def volumes_on(array: Machine) -> dict[str, tuple[str, str]]:
     """Dataset and mountpoint of each of the product's data volumes on an array, by volume."""
     listed = array.exec(["zfs", "list", "-H", "-o", "name,mountpoint", "-t", "filesystem"]).out
-    found = [line.split("\t") for line in listed.splitlines()]
-    return {name.rpartition("/")[2]: (name, place) for name, place in found if name.startswith(f"{_VOLUMES}/")}
+    found = (line.split("\t") for line in listed.splitlines())
+    # A volume whose data was replaced as a whole is in a dataset NAME.R<n>.
+    return {
+        name.rpartition("/")[2].partition(".R")[0]: (name, place)
+        for name, place in found
+        if name.startswith(f"{_VOLUMES}/")
+    }
 
 
 def receive_all(source: Machine, host: str, snapshots: Mapping[str, str]) -> None:

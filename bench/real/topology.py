@@ -8,7 +8,7 @@ from typing import Any
 
 from lab.machines import Lab
 
-__all__ = ["BUDGET", "GUESTS", "PLAN", "TIERS", "arrays_alone", "plan_of_guests", "volume_of"]
+__all__ = ["BUDGET", "GUESTS", "PLAN", "TIERS", "plan_of_guests", "volume_of"]
 
 PLAN = "shop"
 TIERS = {"db": 2, "app": 3, "web": 3}
@@ -33,14 +33,6 @@ def _write(path: Path, document: dict[str, Any]) -> Path:
     # JSON is YAML too.
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return path
-
-
-def arrays_alone(lab: Lab, path: Path) -> Path:
-    """A topology of the arrays only, for what is asked of their drivers directly."""
-    return _write(
-        path,
-        {"version": 1, "name": "bench", "sites": {site: {} for site in _SITES}, "arrays": _devices(lab, "zfs")},
-    )
 
 
 def plan_of_guests(lab: Lab, path: Path) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.real.sites import PEER, destroy, looked_into, plainly, receive_all, timed, volumes_on
-from bench.real.topology import arrays_alone
+from bench.real.topology import plan_of_guests
 from bench.report import Row
 from dr_provider.model.errors import DrError
 from dr_provider.model.loader import load
@@ -159,7 +159,7 @@ def _runs(size: int, share: float, turn: int) -> list[tuple[int, int]]:
 
 def transfers(lab: Lab, folder: Path, *, size: int, shares: dict[float, int]) -> list[Row]:
     """A full copy by each way, then increments; who goes first changes at each turn."""
-    world = open_world(load(arrays_alone(lab, folder / "arrays.yaml")), by="bench")
+    world = open_world(load(plan_of_guests(lab, folder / "shop.yaml")), by="bench")
     pair = _Pair(lab, world, size)
     ways: dict[str, Callable[[], float]] = {"dr": pair.ours, "zfs": pair.plain, "rsync": pair.rsync}
     pair.change([(0, size)])
