@@ -94,7 +94,7 @@ class ZfsPair:
 
     exact = False
     resumes = False
-    rate = 2 << 20
+    rate: int | None = 2 << 20
     small = 16 << 20
 
     def __init__(self, folder: Path) -> None:
@@ -114,7 +114,8 @@ class ZfsPair:
         told = dict(self.lab.topology_options()[self.machine(which).name])
         site = told.pop("site")
         del told["driver"]
-        return ArraySpec(which, site, "zfs", {**DEFAULTS["zfs array"], **told})
+        # Straight from array to array: otherwise a path that is cut is gone around.
+        return ArraySpec(which, site, "zfs", {**DEFAULTS["zfs array"], **told, "transfer": "direct"})
 
     def again(self, which: str, *, capacity: int | None = None) -> Array:
         if capacity is not None:

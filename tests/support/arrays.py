@@ -80,7 +80,7 @@ class Pair(Protocol):
 class EmbeddedPair:
     exact = True
     resumes = True
-    rate = None
+    rate: int | None = None
     small = 1 << 20
 
     def __init__(self, folder: Path, *, timeout: float = 0.2) -> None:

@@ -88,7 +88,7 @@ class ZfsArray(TransferCalls, Array):
     def create_lun(
         self, volume: str, lun: str, size: int, *, image: str | None = None, guard: Guard = NO_GUARD
     ) -> None:
-        at = {"volume": volume, "lun": check_name("LUN", lun)}
+        at: dict[str, Any] = {"volume": volume, "lun": check_name("LUN", lun)}
         if self._ask("create_lun", guard, **at, size=size, image=image is not None) == "done" or image is None:
             return
         length = _image_length(image, lun, size)

@@ -30,7 +30,8 @@ class Calls:
         self.fabric = fabric or Fabric()
         self._where = f"array {spec.name} at site {spec.site}" if spec.site else f"array {spec.name}"
         self._options: Mapping[str, Any] = spec.options
-        self._endpoints = [parse_endpoint(str(endpoint)) for endpoint in self._options["endpoints"]]
+        endpoints: Any = spec.options["endpoints"]
+        self._endpoints = [parse_endpoint(str(endpoint)) for endpoint in endpoints]
         self._session = self._open(self._endpoints)
 
     def _open(self, endpoints: Sequence[Endpoint]) -> Session:
@@ -61,7 +62,7 @@ class Calls:
             "luns": luns,
         }
 
-    def _ask(self, op: str, guard: Guard = NO_GUARD, *, timeout: float | None = None, **args: Any) -> Any:
+    def _ask(self, op: str, guard: Guard = NO_GUARD, /, *, timeout: float | None = None, **args: Any) -> Any:
         """One operation of the remote program. A guard is sent only where it asks for something."""
         if guard != NO_GUARD:
             args["guard"] = asdict(guard)

@@ -22,8 +22,9 @@ from typing import Any
 from . import properties
 from .core import Context, Fault, attempt, fault_of, zfs
 from .meta import mounts
+from .resume import open_zfs
 
-__all__ = ["Catalog", "Volume", "assign", "catalog", "describe", "fetch", "need_volume", "owner_said", "values"]
+__all__ = ["Catalog", "Volume", "assign", "catalog", "describe", "need_volume", "owner_said", "values"]
 
 VOLUME, RECORDS = "dr:volume", "dr:records"
 
@@ -172,9 +173,6 @@ def values(ctx: Context, names: Sequence[str], keys: Sequence[str], *, deep: boo
     return found
 
 
-fetch = values
-
-
 # -- looking up -------------------------------------------------------------------------------------
 
 
@@ -210,16 +208,10 @@ def owner_said(owner: Sequence[str] | None) -> str:
 # -- writing ----------------------------------------------------------------------------------------
 
 
-def many_at_once(ctx: Context) -> bool:
-    """Whether this zfs takes several snapshots, and several properties, in one command (OpenZFS; `zfs version` came with 0.8)."""
-    found: bool = ctx.memory.once("openzfs", lambda: attempt(ctx, ["zfs", "version"]).status == 0)
-    return found
-
-
 def assign(ctx: Context, settings: Iterable[tuple[str, str]], names: Sequence[str]) -> None:
-    """Set properties on datasets or snapshots: in this order, and each on all of them at once."""
+    """Set properties on datasets or snapshots: each on all of them at once, and in this order (zfs-fuse takes one property a command)."""
     pairs = [f"{key}={value}" for key, value in settings]
-    for batch in [pairs] if many_at_once(ctx) else [[pair] for pair in pairs]:
+    for batch in [pairs] if open_zfs(ctx) else [[pair] for pair in pairs]:
         if batch:
             zfs(ctx, "set", *batch, *names)
 

@@ -8,9 +8,10 @@ from typing import Any
 from . import files, properties
 from .branches import collect, current, stand_at
 from .core import Context, Fault, attempt, fault_of, op, zfs
-from .datasets import Catalog, Volume, assign, many_at_once, need_volume, options, refuse_unwritable, values
+from .datasets import Catalog, Volume, assign, need_volume, options, refuse_unwritable, values
 from .meta import changing
 from .points import POINT, SEAL, Point, captured, destroy, need_point, points, set_holds, sweep
+from .resume import open_zfs
 
 __all__ = ["now"]
 
@@ -59,7 +60,7 @@ def _clear(ctx: Context, found: Catalog, full: str) -> None:
 def _take(ctx: Context, found: Catalog, members: list[Volume], name: str, text: list[str]) -> None:
     """All members' snapshots in one transaction of the pool."""
     fulls = [f"{volume.dataset}@{name}" for volume in members]
-    if len(members) == 1 or many_at_once(ctx):
+    if len(members) == 1 or open_zfs(ctx):
         zfs(ctx, "snapshot", *text, *fulls)
         return
     # zfs-fuse takes one name, and with -r all that is below it: what was not asked for goes again, and is nobody's until then.

@@ -210,6 +210,11 @@ def create_lun(
         if old is not None:
             _resize(ctx, mine, lun, size)
             old.size = size
+            user = mapped(ctx, mine).get(lun)
+            if user is not None:
+                # A LUN service looks at a file's size once. A guest that runs logs in again by itself, and loses nothing by it.
+                withdraw(ctx, mine, [lun])
+                offer(ctx, mine, lun, user)
         else:
             # A file without an entry is what a call that was cut, or a deletion, left.
             mine.file(lun).unlink(missing_ok=True)
