@@ -18,13 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dr_provider.arrays.zfs.connection import Tail, end_process
+from dr_provider.arrays.zfs.remote.hop import private_folder
 from dr_provider.arrays.zfs.ssh import Endpoint, SshOptions, explain, ssh_words
-from dr_provider.model.errors import BadInput, DrError, Unreachable
+from dr_provider.model.errors import BadInput, Unreachable
 
 __all__ = ["Bulk", "Master"]
 
-# sun_path is 108 bytes, and OpenSSH makes the socket under a temporary name that is 17 longer.
-_LONGEST = 90
 _LINGER = 10  # seconds that a shared connection stays without a channel
 _COUNT = itertools.count(1)
 
@@ -45,7 +44,7 @@ class Master:
             raise Unreachable(f"{self.where} at {endpoint}: no connection for data in time")
         try:
             if self._path is None or self._made != (endpoint, options):
-                folder = _folder()
+                folder = private_folder()
                 if folder is None:
                     return None
                 word = hashlib.sha256(f"{os.getpid()} {next(_COUNT)} {self.where}".encode()).hexdigest()[:12]
@@ -99,25 +98,6 @@ class Master:
             subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=2.0, check=False)
 
 
-def _folder() -> Path | None:
-    """A folder that only this user can enter, with a short path; None: there is none."""
-    places = [os.environ.get("XDG_RUNTIME_DIR"), os.environ.get("XDG_CACHE_HOME"), str(Path.home() / ".cache")]
-    for place in (*places, tempfile.gettempdir()):
-        if not place:
-            continue
-        folder = Path(place) / f"dr-{os.getuid()}"
-        if len(str(folder)) + 13 > _LONGEST:
-            continue
-        try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            found = folder.lstat()
-        except OSError:
-            continue
-        if found.st_uid == os.getuid() and found.st_mode & 0o170777 == 0o040700:
-            return folder
-    return None
-
-
 class Bulk:
     """A far command with its stdin (`input`) and stdout (`output`) as descriptors of pipes here."""
 
@@ -131,9 +111,6 @@ class Bulk:
         *,
         timeout: float,
     ) -> None:
-        self._where = where
-        self._endpoint = endpoint
-        self._options = options
         self._master = master
         try:
             path = master.path(endpoint, options, timeout=timeout)
@@ -159,7 +136,7 @@ class Bulk:
         self.output = self._output.fileno()
 
     def finish(self, timeout: float) -> tuple[int | None, str]:
-        """Close its stdin and wait: exit status (None: it did not end in time and was killed) and its last words."""
+        """Close its stdin and wait: exit status (None: it did not end in time and was killed; 255: the channel broke) and its last words."""
         with contextlib.suppress(OSError):
             self._input.close()
         try:
@@ -167,7 +144,9 @@ class Bulk:
         except subprocess.TimeoutExpired:
             status = None
         self.kill()
-        return status, self._tail.text()
+        if status in (None, 255):
+            self._master.drop()
+        return status, " ".join(self._tail.text().split())
 
     def kill(self) -> None:
         """End it at once; the far command sees its stdin and stdout close."""
@@ -175,10 +154,3 @@ class Bulk:
             self._input.close()
         end_process(self._process)
         self._output.close()
-
-    def error(self, status: int | None, text: str) -> DrError | None:
-        """The error of a channel that broke, as against a far command that failed (None)."""
-        if status is not None and status != 255:
-            return None
-        self._master.drop()
-        return explain(self._where, self._endpoint, self._options, text, status, started=True)

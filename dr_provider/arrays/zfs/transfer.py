@@ -36,6 +36,7 @@ __all__ = ["TransferCalls", "ZfsStream"]
 
 _LOG = logging.getLogger(__name__)
 _TAIL = 60.0  # seconds that an end may take while the array is known to live: a pool that commits, a large dataset that goes
+_SMALL = 64 << 20  # bytes
 _REMEMBER = 300.0  # seconds for which a direct way that failed is not tried again
 _no_way: dict[tuple[str, str], float] = {}
 
@@ -138,7 +139,8 @@ class TransferCalls(Calls):
         """Why nothing has arrived, where it is not for what the destination says of it itself."""
         assert stream.source is not None
         if moved.receive[0] == 255:
-            return self._way_failed(stream, moved.receive[1], started=True)
+            said = moved.receive[1] or "or another transfer of the volume has ended this one"
+            return self._way_failed(stream, said, started=True)
         status, said = moved.send
         if status in (0, None) or "roken pipe" in said or status in (-13, 141):
             return None
@@ -148,9 +150,8 @@ class TransferCalls(Calls):
                 f"snapshot {stream.snapshot.name} was deleted from {where} while it was being sent; send a newer one"
             )
         if status == 255:
-            return Unreachable(
-                f"{where}: the path from it was cut while volume {stream.volume} was being sent ({said})"
-            )
+            why = f" ({said})" if said else ""
+            return Unreachable(f"{where}: the path from it was cut while volume {stream.volume} was being sent{why}")
         return DeviceFault(
             f"{where}: `zfs send` of volume {stream.volume} ended with status {status} ({said}); mend that, then send it again"
         )
@@ -171,7 +172,7 @@ class TransferCalls(Calls):
         key = (source._where, str(self._address))
         if way == "relay" or (way == "auto" and time.monotonic() < _no_way.get(key, 0.0)):
             return self._relay(stream, source, words, begun["receive"], watch, rate)
-        moved = self._direct(source, words, begun["receive"], watch, rate)
+        moved = self._direct(stream, source, words, begun["receive"], watch, rate)
         if not never_connected(*moved.receive):
             return moved
         error = self._way_failed(stream, moved.receive[1], started=False)
@@ -188,7 +189,13 @@ class TransferCalls(Calls):
         return self._relay(stream, source, words, begun["receive"], watch, rate)
 
     def _direct(
-        self, source: TransferCalls, words: Sequence[str], receive: Sequence[str], watch: _Watch, rate: int | None
+        self,
+        stream: ZfsStream,
+        source: TransferCalls,
+        words: Sequence[str],
+        receive: Sequence[str],
+        watch: _Watch,
+        rate: int | None,
     ) -> _Moved:
         to = self._address
         args = {
@@ -197,6 +204,7 @@ class TransferCalls(Calls):
             "to": {"host": to.host, "user": to.user, "port": to.port},
             "idle": self.timeout,
             "rate": rate,
+            "small": stream.total - stream.start < _SMALL,
         }
         with watch.told():
             told = source._session.call(

@@ -186,10 +186,10 @@ def finish(
             raise _superseded(ctx, volume)
         full = stream["base"] is None
         arrived = f"{ctx.root}/incoming/{volume}" if full else mine.dataset
-        known = points(ctx, [Volume(arrived, volume, 0, "data", False, 0, None, {})])[arrived]
-        if arrived not in found.all:
-            raise _superseded(ctx, volume)
         name = f"{arrived}@{snapshot['name']}"
+        # A full copy that was cut leaves no dataset; and no listing of it is to be asked for.
+        there = [Volume(arrived, volume, 0, "data", False, 0, None, {})] if arrived in found.all else []
+        known = points(ctx, there).get(arrived, Points())
         _check_guid(ctx, volume, known, name, snapshot["guid"])
         change.touch()
         if full:

@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from . import files, properties
+from . import files, properties, resume
 from .core import BUSY_PATIENCE, Context, Fault, attempt, fault_of, op, run, zfs
 from .datasets import RECORDS, VOLUME, Catalog, Lun, Volume, assign, catalog, need_volume, options, save
 from .lunservice import mapped, withdraw
@@ -263,6 +263,7 @@ def promote(ctx: Context, *, volume: str, snapshot: str, guard: dict[str, Any] |
         incoming = f"{ctx.root}/incoming/{volume}"
         if incoming in found.all:
             run(ctx, ["zfs", "destroy", "-r", incoming])
+        resume.abandon(ctx, mine.dataset)
         known = points(ctx, [mine])[mine.dataset]  # a transfer may have ended meanwhile
         stand_at(ctx, found, mine, known, need_point(ctx, mine, known, snapshot), writable=True)
         collect(ctx)

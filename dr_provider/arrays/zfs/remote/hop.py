@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 import re
 import shlex
 import socket
+import subprocess
+import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["fast_ciphers", "hop_words", "never_connected", "reaches"]
+__all__ = ["Shared", "fast_ciphers", "hop_words", "never_connected", "private_folder", "reaches"]
+
+# sun_path is 108 bytes, and OpenSSH makes the socket under a temporary name that is 17 longer.
+_LONGEST = 90
+_LINGER = 10  # seconds that a shared connection stays without a channel
 
 
 def fast_ciphers() -> list[str]:
@@ -24,15 +34,98 @@ def fast_ciphers() -> list[str]:
     return ["-o", "Ciphers=^aes128-gcm@openssh.com,aes256-gcm@openssh.com"] if helped else []
 
 
-def hop_words(to: Mapping[str, Any], command: Sequence[str], connect_timeout: float) -> list[str]:
-    """The command line; `to`: host, user or None, port or None. Each word of the far command is quoted."""
+def private_folder() -> Path | None:
+    """A folder that only this user can enter, with a path that is short enough for sockets; None: there is none."""
+    places = [os.environ.get("XDG_RUNTIME_DIR"), os.environ.get("XDG_CACHE_HOME"), tempfile.gettempdir()]
+    for place in places:
+        folder = Path(place or "/nowhere") / f"dr-{os.getuid()}"
+        if len(str(folder)) + 13 > _LONGEST:
+            continue
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            found = folder.lstat()
+        except OSError:
+            continue
+        if found.st_uid == os.getuid() and found.st_mode & 0o170777 == 0o040700:
+            return folder
+    return None
+
+
+def hop_words(
+    to: Mapping[str, Any], command: Sequence[str], connect_timeout: float, *, master: Path | None = None
+) -> list[str]:
+    """The command line; `to`: host, user or None, port or None. Each word of the far command is quoted.
+
+    `master`: the socket of a shared connection. Where nothing answers there, ssh makes a connection of its own.
+    """
+    words = [*_options(connect_timeout), "-o", f"ControlPath={master or 'none'}", *_place(to)]
+    return [*words, " ".join(shlex.quote(word) for word in command)]
+
+
+def _options(connect_timeout: float) -> list[str]:
     words = ["ssh", "-T", "-x", "-a", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
     words += ["-o", f"ConnectTimeout={max(1, int(connect_timeout))}", "-o", "ConnectionAttempts=1"]
-    words += ["-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=3", "-o", "ControlPath=none"]
-    words += ["-o", "EscapeChar=none", "-o", "ClearAllForwardings=yes", *fast_ciphers()]
-    words += ["-p", str(to["port"])] if to.get("port") else []
-    words += ["-l", str(to["user"])] if to.get("user") else []
-    return [*words, "--", str(to["host"]), " ".join(shlex.quote(word) for word in command)]
+    words += ["-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=3", "-o", "EscapeChar=none"]
+    return [*words, "-o", "ClearAllForwardings=yes", *fast_ciphers()]
+
+
+def _place(to: Mapping[str, Any]) -> list[str]:
+    port = ["-p", str(to["port"])] if to.get("port") else []
+    user = ["-l", str(to["user"])] if to.get("user") else []
+    return [*port, *user, "--", str(to["host"])]
+
+
+class Shared:
+    """Shared connections to other arrays: many small transfers cost one handshake. Each ends some seconds after its last channel."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def master(self, to: Mapping[str, Any], environment: Mapping[str, str], seconds: float) -> tuple[Path | None, str]:
+        """The socket of a connection that stands; or None, and what ssh said of why it cannot ("": go without one)."""
+        folder = private_folder()
+        if folder is None:
+            return None, ""
+        word = f"{socket.gethostname()} {os.getpid()} {to.get('user')} {to['host']} {to.get('port')}"
+        path = folder / hashlib.sha256(word.encode()).hexdigest()[:12]
+        if not self._lock.acquire(timeout=seconds):
+            return None, ""  # another transfer waits for a connection: this one tries by itself
+        try:
+            if path.is_socket():
+                return path, ""
+            said = self._start(path, to, environment, seconds)
+            return (None, said) if said else (path, "")
+        finally:
+            self._lock.release()
+
+    def _start(self, path: Path, to: Mapping[str, Any], environment: Mapping[str, str], seconds: float) -> str:
+        persist = ["-o", f"ControlPath={path}", "-o", "ControlMaster=yes", "-o", f"ControlPersist={_LINGER}"]
+        # It goes to the background when it is connected, and holds its stderr open there: a file, for a pipe would have no end.
+        with tempfile.TemporaryFile() as stderr:
+            process = subprocess.Popen(
+                [*_options(seconds), *persist, "-N", "-f", *_place(to)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env=environment,
+                start_new_session=True,
+            )
+            try:
+                status: int | None = process.wait(seconds + 1.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(1.0)
+                status = None
+            stderr.seek(0)
+            said = stderr.read().decode(errors="replace").strip()
+        if status == 0:
+            return ""
+        return said or f"connect to host {to['host']}: Connection timed out"
+
+    def lost(self, path: Path) -> None:
+        """Use it no more: it was found dead."""
+        path.unlink(missing_ok=True)
 
 
 # What OpenSSH says where it did not come to the point of running the far command.

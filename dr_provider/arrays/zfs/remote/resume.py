@@ -10,9 +10,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from .core import Context, Done, Fault, attempt
+from .core import Context, Fault, attempt
 
-__all__ = ["abandon", "incoming", "open_zfs", "size", "token"]
+__all__ = ["abandon", "incoming", "open_zfs", "parts", "size", "token"]
 
 _FIELDS = re.compile(r"^\s*(bytes|toguid|fromguid|toname) = (.*)$", re.MULTILINE)
 
@@ -42,14 +42,20 @@ def token(ctx: Context, dataset: str) -> str | None:
     return text if done.status == 0 and text not in ("", "-") else None
 
 
+def parts(ctx: Context, datasets: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Dataset -> what arrived for it of a step that was cut (see `incoming`); those with nothing are left out."""
+    if not datasets or not open_zfs(ctx):
+        return {}
+    done = attempt(ctx, ["zfs", "get", "-H", "-o", "name,value", "receive_resume_token", *datasets])
+    tokens = dict(line.split("\t") for line in done.out.splitlines())
+    told = {name: incoming(ctx, text) for name, text in tokens.items() if text not in ("", "-")}
+    return {name: part for name, part in told.items() if part is not None}
+
+
 def incoming(ctx: Context, told: str) -> dict[str, Any] | None:
     """What a token stands for: snapshot's name and guid, its base's guid (None: a full copy) and the bytes that have arrived."""
     done = attempt(ctx, ["zfs", "send", "-nvt", told])
     # Where the source's dataset is not on this machine it says so after the contents, with a status that is not 0.
-    return parse(done)
-
-
-def parse(done: Done) -> dict[str, Any] | None:
     text = re.sub(r"\s(\w+ = )", r"\n\1", f"{done.out}\n{done.err}")
     fields = {key: value.strip().strip("'\"") for key, value in _FIELDS.findall(text)}
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import files
+from . import files, resume
 from . import records as stored
 from .branches import current, pending
 from .core import Context, op
@@ -38,6 +38,9 @@ def _seen(ctx: Context, found: Catalog, prefix: str) -> dict[str, Any]:
     known = every_point(ctx, found)
     sizes = values(ctx, [ctx.root, *[v.dataset for v in volumes]], ["used", "available", "referenced"])
     offers = offered(ctx)
+    parts = resume.parts(
+        ctx, [*(v.dataset for v in volumes), *(d for d in found.all if d.startswith(f"{ctx.root}/incoming/"))]
+    )
     whole = sizes[ctx.root]
     return {
         "own_id": own_id(ctx),
@@ -46,8 +49,24 @@ def _seen(ctx: Context, found: Catalog, prefix: str) -> dict[str, Any]:
         "used": int(whole["used"]),
         "clock": now(),
         "records": stored.under(ctx, prefix),
-        "volumes": {v.name: _volume(ctx, v, known[v.dataset], sizes[v.dataset], offers) for v in volumes},
+        "volumes": {
+            v.name: _volume(ctx, v, known[v.dataset], sizes[v.dataset], offers)
+            | {
+                "incoming": _incoming(
+                    known[v.dataset], parts.get(f"{ctx.root}/incoming/{v.name}") or parts.get(v.dataset)
+                )
+            }
+            for v in volumes
+        },
     }
+
+
+def _incoming(known: Points, part: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What arrived of a step that was cut; None: nothing that can be gone on with."""
+    if part is None:
+        return None
+    base = next((point.name for point in known.seen if point.guid == part["base"]), None)
+    return None if part["base"] is not None and base is None else {**part, "base": base}
 
 
 def _volume(

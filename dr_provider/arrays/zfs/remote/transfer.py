@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 import subprocess
 import tempfile
@@ -20,7 +19,7 @@ from . import arrivals, resume
 from .branches import stop_receiving
 from .core import Context, Done, Fault, command, environment, fault_of, op
 from .datasets import catalog, need_volume, values
-from .hop import hop_words, reaches
+from .hop import Shared, hop_words, reaches
 from .meta import changing, reading, ready, taking
 from .points import need_point, points
 from .pump import Stalled, pump
@@ -28,9 +27,11 @@ from .pump import Stalled, pump
 __all__ = ["send_words"]
 
 _PAUSE = 0.05
+_AGAIN = 0.5  # seconds between two words to an older transfer that it is to end
 _TAIL = 60.0  # seconds that a receiver has after the last byte, while its connection lives
 
 _begun: dict[str, contextlib.ExitStack] = {}
+_shared = Shared()
 
 
 # -- the source -------------------------------------------------------------------------------------
@@ -112,15 +113,21 @@ def direct(
     to: Mapping[str, Any],
     idle: float,
     rate: int | None,
+    small: bool,
 ) -> dict[str, Any]:
-    """Send straight to another array: `zfs send | ssh zfs receive`.
+    """Send straight to another array: `zfs send | ssh zfs receive`. `small`: few bytes, so that a connection that is shared is cheaper;
+    large steps have one each, since ssh ciphers with one processor a connection.
 
     The answer: bytes `moved`, and of `send` and `receive` the exit status (None: killed, after the other had failed) and last words. Whether
     the snapshot has arrived only the destination knows. Raises Unreachable where no byte moves for `idle` seconds, Stopped.
     """
+    connect = min(idle, 5.0)
+    master, said = _shared.master(to, environment(), connect) if small else (None, "")
+    if said:
+        return {"moved": 0, "send": (None, ""), "receive": (255, said)}
     with contextlib.ExitStack() as stack:
         sender = _Process(stack, command(ctx, send), stdout=subprocess.PIPE)
-        receiver = _Process(stack, hop_words(to, receive, min(idle, 5.0)), stdin=subprocess.PIPE)
+        receiver = _Process(stack, hop_words(to, receive, connect, master=master), stdin=subprocess.PIPE)
         assert sender.process.stdout is not None
         assert receiver.process.stdin is not None
         moved = 0
@@ -141,6 +148,8 @@ def direct(
             )
         except Stalled as stalled:
             what = "gave nothing more" if stalled.side == "source" else f"took nothing more on {to['host']}"
+            if master is not None:
+                _shared.lost(master)
             side = "zfs send" if stalled.side == "source" else "zfs receive"
             raise Fault("Unreachable", f"{ctx.where}: {side} {what} for {idle:g} s after {moved} bytes") from None
         except BrokenPipeError:
@@ -222,7 +231,7 @@ def begin(
         if open_zfs and going_on is None:
             resume.abandon(ctx, dataset)
         options = ["-s", "-u"] if open_zfs else []
-        begun = secrets.token_hex(8)
+        begun = os.urandom(8).hex()
         _begun[begun] = stack.pop_all()
         name = f"{dataset}@{stream['snapshot']['name']}"
         return {
@@ -236,17 +245,16 @@ def begin(
 
 def _take(ctx: Context, stack: contextlib.ExitStack, volume: str) -> None:
     """Keep the volume for this transfer. One that was begun before is told to end, by the end of its `zfs receive`: the newer one counts."""
-    ended = False
+    ended = 0.0
     while not stack.enter_context(taking(ctx, volume)):
         stack.close()
-        if not ended:
-            ended = True
-            with changing(ctx):
-                found = catalog(ctx)
-                mine = found.volumes.get(volume)
-                stop_receiving(ctx, [f"{ctx.root}/incoming/{volume}", *([mine.dataset] if mine is not None else [])])
         if ctx.left() < 2.0:
             raise Fault("Busy", f"volume {volume} on {ctx.where}: another transfer comes in for it; wait for its end")
+        if time.monotonic() - ended > _AGAIN:  # it may not have come to its receive yet
+            ended = time.monotonic()
+            with changing(ctx):
+                mine = catalog(ctx).volumes.get(volume)
+                stop_receiving(ctx, [f"{ctx.root}/incoming/{volume}", *([mine.dataset] if mine is not None else [])])
         time.sleep(_PAUSE)
 
 
