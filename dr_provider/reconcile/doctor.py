@@ -121,36 +121,37 @@ def _portal(text: str) -> str:
 @dataclass(frozen=True)
 class _Ask:
     key: str
-    site: str
     call: Callable[[], Examination]
 
 
 def _examine(world: World, seen: Observation) -> tuple[dict[str, Examination], list[tuple[str, Finding]]]:
-    """The drivers' examinations by key ("array NAME", "host NAME"), and what is to be said of those that gave none."""
-    asks = _asks(world, seen)
-    failed = [(_site(world.topology, key), _silence(key, silent)) for key, silent in _silent(seen).items()]
+    """The drivers' examinations by key ("array NAME", "host NAME"), and what is to be said of those that gave none, or were not ready."""
+    silent = _silent(seen)
+    found, failed = _ask(world, _asks(world, seen))
+    said = [_silence(key, why, found.get(key)) for key, why in silent.items()]
+    # Of one that is not ready the reason stands there already.
+    said += [problem(key, "reach", _sentence(why), _AGAIN) for key, why in failed.items() if key not in silent]
+    return found, [(_site(world.topology, f.subject), f) for f in said if f is not None]
+
+
+def _ask(world: World, asks: list[_Ask]) -> tuple[dict[str, Examination], dict[str, str]]:
+    """All at once: the examinations, and why there is none, by key."""
     found: dict[str, Examination] = {}
+    failed: dict[str, str] = {}
     if not asks:
         return found, failed
     pool = ThreadPoolExecutor(max_workers=len(asks), thread_name_prefix="doctor")
-    futures = {pool.submit(ask.call): ask for ask in asks}
+    futures = {pool.submit(ask.call): ask.key for ask in asks}
     # The drivers keep the budget for silence themselves; guests whose agents hang may take some seconds more.
     limit = 2 * world.topology.source_budget + _GRACE
     done, late = wait(futures, timeout=limit)
-    said = {key for key, silent in _silent(seen).items() if not silent.ready or silent.missing}
     for future in done:
-        ask = futures[future]
         try:
-            found[ask.key] = future.result()
+            found[futures[future]] = future.result()
         except DrError as error:
-            # Of one that is not ready the reason stands there already.
-            if ask.key not in said:
-                failed.append((ask.site, problem(ask.key, "reach", str(error), _AGAIN)))
+            failed[futures[future]] = str(error)
     for future in late:
-        ask = futures[future]
-        failed.append(
-            (ask.site, problem(ask.key, "reach", f"It gave no answer to a closer look within {limit:g} s.", _AGAIN))
-        )
+        failed[futures[future]] = f"it gave no answer to a closer look within {limit:g} s"
     pool.shutdown(wait=False, cancel_futures=True)
     return found, failed
 
@@ -162,17 +163,17 @@ def _asks(world: World, seen: Observation) -> list[_Ask]:
     """Everybody who has answered, be it with "not ready": a pool that is not imported still has a clock."""
     topology, fleet = world.topology, world.fleet
     asks = []
-    for name, spec in topology.arrays.items():
+    for name in topology.arrays:
         if _answered(seen.arrays[name]):
             fleet.forget_silence(f"array {name}")
             asks.append(
-                _Ask(f"array {name}", spec.site, lambda n=name: fleet.array(n).examine(array_use(topology, n)))  # type: ignore[misc]
+                _Ask(f"array {name}", lambda n=name: fleet.array(n).examine(array_use(topology, n)))  # type: ignore[misc]
             )
-    for name, host in topology.hosts.items():
+    for name in topology.hosts:
         if _answered(seen.hosts[name]):
             fleet.forget_silence(f"host {name}")
             asks.append(
-                _Ask(f"host {name}", host.site, lambda n=name: fleet.host(n).examine(host_use(topology, n)))  # type: ignore[misc]
+                _Ask(f"host {name}", lambda n=name: fleet.host(n).examine(host_use(topology, n)))  # type: ignore[misc]
             )
     return asks
 
@@ -187,10 +188,24 @@ def _silent(seen: Observation) -> dict[str, Silent]:
     return arrays | hosts
 
 
-def _silence(key: str, silent: Silent) -> Finding:
+def _silence(key: str, silent: Silent, examination: Examination | None) -> Finding | None:
+    """What is to be said of one that gave no facts; None: its closer look says it already."""
     if silent.missing:
         return ok(key, "made", "Nothing of dr's is there yet; dr apply or pulumi up makes it.")
-    return problem(key, "reach", silent.reason, _AGAIN)
+    if examination is None:
+        return problem(key, "reach", _sentence(silent.reason), _AGAIN)
+    if any(f.level == "problem" and f.found.rstrip(".") in silent.reason for f in examination.findings):
+        return None
+    return problem(
+        key,
+        "ready",
+        _sentence(silent.reason),
+        "Until then it is treated as silent: mend this before anything else of it.",
+    )
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('. ')}."
 
 
 def _site(topology: Topology, key: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dr_provider.model.codec import canonical
-from dr_provider.model.findings import ClockReading, Examination, Finding, HostUse, Room, VmUse
+from dr_provider.model.findings import ArrayUse, ClockReading, Examination, Finding, HostUse, Room, VmUse
 from dr_provider.model.loader import parse
 from dr_provider.model.state import ArrayState, HostState, Observation, Silent, VolumeState
 from dr_provider.model.topology import Topology
@@ -262,6 +262,24 @@ def test_a_file_that_is_no_array(lab: Lab, tmp_path: Path) -> None:
     path.write_bytes(b"")
     found = [f for f in diagnose(lab.world()).findings if f.subject == "array west-a" and f.level == "problem"]
     assert [f.check for f in found] == ["reach"], "the reason is said once"
+
+
+def test_one_that_is_not_ready_is_looked_at_and_said_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dr_provider.arrays.embedded import EmbeddedArray
+    from dr_provider.model.errors import NotReady
+    from dr_provider.model.findings import problem
+
+    def state(self: EmbeddedArray, **words: Any) -> ArrayState:
+        raise NotReady(f"array {self.name}: its LUN service does not answer; start it there")
+
+    def examine(self: EmbeddedArray, use: ArrayUse) -> Examination:
+        known = problem(f"array {self.name}", "luns", "its LUN service does not answer.", "Start it there.")
+        return Examination((known,) if self.name == "east-a" else ())
+
+    monkeypatch.setattr(EmbeddedArray, "state", state)
+    monkeypatch.setattr(EmbeddedArray, "examine", examine)
+    bad = [(f.subject, f.check) for f in diagnose(lab.world()).findings if f.level != "ok"]
+    assert bad == [("array east-a", "luns"), ("array west-a", "ready")]
 
 
 def test_a_driver_that_fails_in_its_closer_look_is_a_problem_of_its_machine(
