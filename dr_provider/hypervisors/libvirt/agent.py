@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dr_provider.hypervisors.libvirt import binding, failures
+from dr_provider.hypervisors.libvirt import failures
 from dr_provider.hypervisors.libvirt.link import Work
 from dr_provider.model.errors import DeviceFault, Unreachable
 
@@ -55,8 +55,7 @@ class Agent:
         try:
             # libvirt greets the agent before each command, and waits 5 s for that unless told otherwise.
             self.domain.agentSetResponseTimeout(SOON, 0)
-            qemu = binding.load_qemu(work.where)
-            answer = qemu.qemuAgentCommand(self.domain, json.dumps(request), seconds, 0)
+            answer = work.qemu.qemuAgentCommand(self.domain, json.dumps(request), seconds, 0)
         except libvirt.libvirtError as error:
             if not work.conn.isAlive():
                 raise Unreachable(f"{work.where} fell silent: {failures.text(error)}") from error

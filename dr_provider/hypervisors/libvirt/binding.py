@@ -8,18 +8,32 @@ from __future__ import annotations
 
 import importlib
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from dr_provider.model.errors import BadInput
 
-__all__ = ["load", "load_qemu"]
+__all__ = ["Load", "Modules", "load"]
 
 _lock = threading.Lock()
 _loops: set[int] = set()
 
 
-def load(where: str) -> Any:
-    """The `libvirt` module, with its event loop running: without the loop there is no keepalive, and silence would last for ever."""
+@dataclass(frozen=True)
+class Modules:
+    """`libvirt`, and `libvirt_qemu` for commands to the guest agent."""
+
+    libvirt: Any
+    qemu: Any
+
+
+Load = Callable[[str], Modules]
+"""(the host in sentences) -> libvirt-python."""
+
+
+def load(where: str) -> Modules:
+    """libvirt-python with its event loop running: without the loop there is no keepalive, and silence would last for ever. Raises BadInput."""
     libvirt = _module("libvirt", where)
     with _lock:
         # Before the first connection, and once: libvirt keeps one event loop a process.
@@ -28,12 +42,7 @@ def load(where: str) -> Any:
             libvirt.virEventRegisterDefaultImpl()
             threading.Thread(target=_turn, args=(libvirt,), name="libvirt-events", daemon=True).start()
             _loops.add(id(libvirt))
-    return libvirt
-
-
-def load_qemu(where: str) -> Any:
-    """The `libvirt_qemu` module, for commands to the guest agent."""
-    return _module("libvirt_qemu", where)
+    return Modules(libvirt, _module("libvirt_qemu", where))
 
 
 def _module(name: str, where: str) -> Any:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from dr_provider.hypervisors.base import FreezeReport, Hypervisor, ProbeReport, StopReport
-from dr_provider.hypervisors.libvirt import blocks, examine, failures, metadata, power, watcher
+from dr_provider.hypervisors.libvirt import binding, blocks, examine, failures, metadata, power, watcher
+from dr_provider.hypervisors.libvirt.binding import Load
 from dr_provider.hypervisors.libvirt.book import Book
 from dr_provider.hypervisors.libvirt.domain import Rendered, render
 from dr_provider.hypervisors.libvirt.facts import Facts, read_facts
@@ -38,9 +39,11 @@ T = TypeVar("T")
 
 class LibvirtHost(Hypervisor):
     """Options of its spec: uri, ssh (identity, knownHosts, config), cpus, memory (bytes), initiator, disks (iscsi or block), machine,
-    cpuModel, boot (kernel, initrd, cmdline). `timeout`: seconds until silence is Unreachable."""
+    cpuModel, boot (kernel, initrd, cmdline). `timeout`: seconds until silence is Unreachable; `now`: the time of day in seconds."""
 
-    def __init__(self, spec: HostSpec, *, timeout: float) -> None:
+    def __init__(
+        self, spec: HostSpec, *, timeout: float, load: Load = binding.load, now: Callable[[], float] = time.time
+    ) -> None:
         self.name = spec.name
         self.site = spec.site
         self._spec = spec
@@ -50,8 +53,13 @@ class LibvirtHost(Hypervisor):
             raise BadInput(f"{self._where}: its libvirt URI is missing; wanted uri: qemu+ssh://[USER@]HOST/system")
         ssh = spec.options.get("ssh")
         self._link = Link(
-            uri, cast(Mapping[str, object], ssh) if isinstance(ssh, Mapping) else {}, where=self._where, timeout=timeout
+            uri,
+            cast(Mapping[str, object], ssh) if isinstance(ssh, Mapping) else {},
+            where=self._where,
+            timeout=timeout,
+            load=load,
         )
+        self._now = now
         self._health = Health(self._link)
         self._facts: tuple[Any, Facts] | None = None
         self._taken = Taken(spec.name, Book(self._where))
@@ -66,7 +74,7 @@ class LibvirtHost(Hypervisor):
             # What is kept before what runs: a VM leaves the one only when it is in the other.
             kept = self._taken.book.read(w).kept
             ours, foreign = look(w)
-            now = time.time()
+            now = self._now()
             vms = {at.note.definition.name: _vm_state(at, now) for at in ours}
             free = Size(max(0, facts.size.cpus - foreign.cpus), max(0, facts.size.memory - foreign.memory))
             reservations = tuple(sorted(kept, key=lambda r: (r.tag, r.vm)))
@@ -235,7 +243,7 @@ class LibvirtHost(Hypervisor):
                 return ProbeReport(False, f"it is off{f' ({at.detail})' if at.detail else ''}")
             if at.paused:
                 return ProbeReport(False, at.detail)
-            if not is_frozen(at.note, time.time()):
+            if not is_frozen(at.note, self._now()):
                 self._quiesce(w, at).settle()
             return self._health.look(w, at, health)
 
@@ -297,7 +305,7 @@ class LibvirtHost(Hypervisor):
         def watch(vm: str, token: str, seconds: float) -> None:
             watcher.watch(self._spec, self._link.timeout, vm, token, seconds)
 
-        return Quiesce(w, at.domain, at.note, watch)
+        return Quiesce(w, at.domain, at.note, watch, self._now)
 
     def _ask(self, w: Work, name: str) -> None:
         at = _ours(w, name, self._where)

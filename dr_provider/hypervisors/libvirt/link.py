@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from dr_provider.hypervisors.libvirt import binding, failures
+from dr_provider.hypervisors.libvirt.binding import Load, Modules
 from dr_provider.hypervisors.libvirt.ssh import Ssh, over_ssh, through
 from dr_provider.model.errors import Unreachable
 
@@ -29,10 +30,11 @@ T = TypeVar("T")
 
 @dataclass
 class Work:
-    """One piece of work on an open connection: the connection, libvirt, and whether anybody still waits for it."""
+    """One piece of work on an open connection: the connection, libvirt-python, and whether anybody still waits for it."""
 
     conn: Any
     libvirt: Any
+    qemu: Any
     where: str
     until: float
     left: bool = field(default=False)
@@ -51,12 +53,15 @@ class Work:
 class Link:
     """`where` names the host in sentences; `timeout`: seconds until silence is Unreachable."""
 
-    def __init__(self, uri: str, ssh: Mapping[str, object], *, where: str, timeout: float) -> None:
+    def __init__(
+        self, uri: str, ssh: Mapping[str, object], *, where: str, timeout: float, load: Load = binding.load
+    ) -> None:
         self.where = where
         self.timeout = timeout
         self.uri = uri
         self.ssh = Ssh(uri, ssh, timeout)
-        self._libvirt: Any = None
+        self._load = load
+        self._modules: Modules | None = None
         self._lock = threading.Lock()
         self._open: Future[Any] | None = None
         self._address = ""
@@ -64,11 +69,10 @@ class Link:
     def call(self, work: Callable[[Work], T], *, wanted: str, seconds: float | None = None) -> T:
         """Do a piece of work; `wanted` says in an error what was wanted of the host. Raises what the work raises, and Unreachable."""
         until = time.monotonic() + max(self.timeout, seconds or 0.0)
-        if self._libvirt is None:
-            self._libvirt = binding.load(self.where)
-        conn = self._connected(time.monotonic() + self.timeout)
-        libvirt = self._libvirt
-        token = Work(conn, libvirt, self.where, until)
+        modules = self._modules = self._modules or self._load(self.where)
+        libvirt = modules.libvirt
+        conn = self._connected(libvirt, time.monotonic() + self.timeout)
+        token = Work(conn, libvirt, modules.qemu, self.where, until)
 
         def attempt() -> T:
             try:
@@ -94,7 +98,7 @@ class Link:
 
     # -- opening ---------------------------------------------------------------------------------
 
-    def _connected(self, until: float) -> Any:
+    def _connected(self, libvirt: Any, until: float) -> Any:
         """The connection: the one that is open and alive, or a new one. Raises Unreachable, NotReady and BadInput."""
         with self._lock:
             if self._open is not None and self._open.done():
@@ -104,7 +108,7 @@ class Link:
                     _close(self._open.result())
                     self._open = None
             if self._open is None:
-                self._open = _apart(self._connect)
+                self._open = _apart(lambda: self._connect(libvirt))
             opened = self._open
         try:
             return opened.result(max(0.0, until - time.monotonic()))
@@ -116,8 +120,7 @@ class Link:
                     self._open = None
             raise Unreachable(f"{self.where} gave no answer within {self.timeout:g} s") from None
 
-    def _connect(self) -> Any:
-        libvirt = self._libvirt
+    def _connect(self, libvirt: Any) -> Any:
         if not self._address:
             self._address = through(self.uri, self.ssh.program()) if over_ssh(self.uri) else self.uri
         try:

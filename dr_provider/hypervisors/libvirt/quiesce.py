@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -53,7 +52,7 @@ class Quiesce:
     domain: Any
     note: Note
     watch: Callable[[str, str, float], None]
-    now: Callable[[], float] = time.time
+    now: Callable[[], float]
 
     @property
     def agent(self) -> Agent:
