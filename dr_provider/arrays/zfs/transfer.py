@@ -70,7 +70,7 @@ class TransferCalls(Calls):
             raise BadInput(
                 f"volume {volume}: a step of {self._where} cannot start at byte {start}; start it at 0; nothing was done"
             )
-        total = max(int(step.pop("total")), start)
+        total = max(int(step["total"]), start)
         luns = {
             name: LunState(name, lun["size"], True, None, lun["image"])
             for name, lun in step["snapshot"]["luns"].items()
