@@ -262,6 +262,7 @@ GET = ("zfs", "get", "-Hp", "-o", "property,value", "used,available", "tank")
 PLACE = ("zfs", "get", "-H", "-o", "property,value", "mounted,mountpoint,recordsize", "tank/dr")
 SHOW = ("tgtadm", "--lld", "iscsi", "--op", "show", "--mode", "target")
 
+PLACE_ABSENT = Done(1, "", "cannot open 'tank/dr': dataset does not exist")
 Transcript = dict[tuple[str, ...], Done | Exception]
 
 OPENZFS: Transcript = {
@@ -269,7 +270,7 @@ OPENZFS: Transcript = {
     ("zpool", "list", "-H", "-o", "health", "tank"): Done(0, "ONLINE\n", ""),
     ("zpool", "status", "-x", "tank"): Done(0, "pool 'tank' is healthy\n", ""),
     GET: Done(0, "used\t1000\navailable\t9000\n", ""),
-    PLACE: Done(1, "", "cannot open 'tank/dr': dataset does not exist"),
+    PLACE: PLACE_ABSENT,
     ("tgtadm", "--version"): Done(0, "1.0.85\n", ""),
     SHOW: Done(0, "Target 1: iqn.2026-11.io.dr:east-a:shop:db.root\nTarget 2: iqn.2001-04.com.example:other\n", ""),
     ("systemctl", "is-enabled", "tgt.service"): Done(0, "enabled\n", ""),
@@ -352,11 +353,14 @@ def test_what_sudo_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setattr("os.getegid", lambda: 1000)
     through: Transcript = {("sudo", "-n", "--", *words): done for words, done in OPENZFS.items()}
+    ask = ("sudo", "-n", "--", "zfs", "get", "-H", "-o", "value", "mountpoint")
     rights: Transcript = {
         ("sudo", "-n", "--", "zfs", "get", "-H", "-o", "value", "type", "tank"): Done(0, "filesystem\n", ""),
         ("sudo", "-n", "--", "zpool", "list", "-H", "-o", "name"): Done(1, "", "sudo: a password is required"),
         ("sudo", "-n", "--", "tgtadm", "--version"): Done(0, "1.0.85\n", ""),
-        ("sudo", "-n", "-l", "--", "chown", "-R", "1000:1000", "/tank/dr"): Done(1, "", ""),
+        ("sudo", "-n", "-l", "--", "chown", "-R", "1000:1000", "/pools/tank/dr/vols"): Done(1, "", ""),
+        (*ask, "tank/dr"): PLACE_ABSENT,
+        (*ask, "tank"): Done(0, "/pools/tank\n", ""),
     }
     found = facts({**OPENZFS, **through, **rights}, sudo=True)
     assert found["rights"]["root"] is False

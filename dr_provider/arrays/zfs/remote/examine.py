@@ -145,11 +145,20 @@ def _rights(ctx: Context, service: str) -> dict[str, Any]:
         refused = _refused(ctx, ["sudo", "-n", "--", *words])
         if refused:
             found["refused"][name] = refused
-    chown = ["chown", "-R", f"{os.geteuid()}:{os.getegid()}", f"/{ctx.root}"]
+    chown = ["chown", "-R", f"{os.geteuid()}:{os.getegid()}", f"{_folder(ctx)}/vols"]
     refused = _refused(ctx, ["sudo", "-n", "-l", "--", *chown])
     if refused:
         found["refused"]["chown"] = refused
     return found
+
+
+def _folder(ctx: Context) -> str:
+    """Where our dataset is mounted, or will be."""
+    for dataset, rest in ((ctx.root, ""), (ctx.pool, ctx.root[len(ctx.pool) :])):
+        done = attempt(ctx, ["zfs", "get", "-H", "-o", "value", "mountpoint", dataset])
+        if done.status == 0 and done.out.startswith("/"):
+            return done.out.strip() + rest
+    return f"/{ctx.root}"
 
 
 def _refused(ctx: Context, words: list[str]) -> str:

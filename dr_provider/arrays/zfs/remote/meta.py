@@ -89,7 +89,8 @@ def _missing(ctx: Context) -> Fault:
 
 
 def _refuse_pool(ctx: Context) -> None:
-    words = ["zpool", "list", "-H", "-o", "health", ctx.pool]
+    # What dr was given may be a part of a pool.
+    words = ["zpool", "list", "-H", "-o", "health", ctx.pool.partition("/")[0]]
     done = attempt(ctx, words)
     health = done.out.strip()
     if done.status != 0:
