@@ -80,7 +80,7 @@ def _explain(work: Work, definition: VmDefinition, said: str) -> DrError:
         return DeviceFault(f"{start} could not be started: {said}")
     luns = f"LUN {named[0]}" if len(named) == 1 else f"one of the LUNs {', '.join(named)}"
     return Conflict(
-        f"{start}: {luns} cannot be opened (not mapped to this host, offline, not writable, or its array is silent): {_short(said)}"
+        f"{start}: {luns} cannot be opened (not mapped to this host, offline, not writable, its CHAP password refused, or its array is silent): {_short(said)}"
     )
 
 
