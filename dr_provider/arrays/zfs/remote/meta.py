@@ -5,6 +5,7 @@ serial          rises with every change, before the change is made: one that was
 gate, lock      flock; readers share `lock`, a writer waits at `gate`, behind which new readers queue
 records/a/b=    the text of record a/b; the sign at the end lets a key also be the beginning of longer ones
 taking/VOLUME   flock, held while a transfer comes in
+settled         rewritten after a name was given or taken away: see `settle_names`
 written/VOLUME  when a guest last wrote, as far as snapshots have covered it up (files.py)
 """
 
@@ -22,7 +23,7 @@ from typing import Any
 
 from .core import Context, Fault, attempt, fault_of, fault_of_os, run, zfs
 
-__all__ = ["Change", "changing", "create", "folder", "own_id", "reading", "ready", "serial", "taking"]
+__all__ = ["Change", "changing", "create", "folder", "own_id", "reading", "ready", "serial", "settle_names", "taking"]
 
 _PAUSES = (0.002, 0.02)
 
@@ -187,6 +188,25 @@ def write_synced(ctx: Context, path: Path, data: bytes) -> None:
         for at in range(0, len(data), piece):
             file.write(data[at : at + piece])
         os.fsync(file.fileno())
+
+
+def settle_names(ctx: Context, place: Path) -> None:
+    """See that the names that files of the folder have now outlive a power failure.
+
+    In zfs-fuse 0.7.0 neither fsync of a folder, which does nothing, nor of a file without a write of its own since does that (a kill -9 brought
+    back the record before); what is written and synced takes along all that came before it.
+    """
+    folders = os.open(str(place), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folders)
+    finally:
+        os.close(folders)
+    file = os.open(str(folder(ctx) / "settled"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.pwrite(file, time.monotonic_ns().to_bytes(8, "big"), 0)
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def record_size(ctx: Context) -> int:

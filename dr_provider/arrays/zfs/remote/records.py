@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .core import Context, Fault, fault_of_os, op
-from .meta import changing, folder, reading, write_synced
+from .meta import changing, folder, reading, settle_names, write_synced
 
 __all__ = ["keys", "read", "under"]
 
@@ -80,17 +80,9 @@ def _write(ctx: Context, key: str, value: str) -> None:
             with contextlib.suppress(OSError):
                 draft.unlink()
             raise
-        _sync(path.parent)
+        settle_names(ctx, path.parent)
     except OSError as error:
         raise fault_of_os(ctx, error, f"writing record {key}") from error
-
-
-def _sync(place: Path) -> None:
-    file = os.open(str(place), os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 @op("read_record")
@@ -126,6 +118,6 @@ def delete_record(ctx: Context, *, key: str, guard: dict[str, Any] | None = None
         path = _path(ctx, key)
         try:
             path.unlink()
-            _sync(path.parent)
+            settle_names(ctx, path.parent)
         except OSError as error:
             raise fault_of_os(ctx, error, f"deleting record {key}") from error
