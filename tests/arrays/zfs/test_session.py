@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
@@ -269,6 +270,22 @@ def test_an_old_python_says_so() -> None:
     old = f"import sys; sys.version_info = (3, 6, 9); exec({BOOTSTRAP!r})"
     done = subprocess.run([sys.executable, "-c", old], input=b"", capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (1, b"dr: python 3.6 is too old\n")
+
+
+def test_the_program_on_the_array_is_python_3_8_with_nothing_but_its_library() -> None:
+    for name, text in sources_of_remote().items():
+        tree = ast.parse(text, name, feature_version=(3, 8))
+        late = {"removeprefix", "removesuffix", "bit_count", "pairwise", "batched"}
+        assert not [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr in late], name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                assert {each.name.partition(".")[0] for each in node.names} <= sys.stdlib_module_names, name
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                assert str(node.module).partition(".")[0] in sys.stdlib_module_names, name
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+                assert not isinstance(node.right, ast.Dict), f"{name}: dictionaries are joined from 3.9 on"
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "zip":
+                assert not node.keywords, f"{name}: zip(strict=) came with 3.10"
 
 
 CHANGED = """@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@

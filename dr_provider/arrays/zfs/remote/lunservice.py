@@ -18,7 +18,8 @@ def name_of(ctx: Context, volume: Volume, lun: str) -> str:
 
 def offered(ctx: Context) -> dict[str, str]:
     """iSCSI name -> the initiator that may use it, of all that is offered now."""
-    return {name: ",".join(export.initiators) or "anyone" for name, export in open_exports(ctx).show().items()}
+    # One without an initiator is half made: nobody can log in to it yet.
+    return {name: ",".join(e.initiators) for name, e in open_exports(ctx).show().items() if e.initiators}
 
 
 def mapped(ctx: Context, volume: Volume, seen: dict[str, str] | None = None) -> dict[str, str]:

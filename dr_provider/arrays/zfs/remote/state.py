@@ -50,11 +50,11 @@ def _seen(ctx: Context, found: Catalog, prefix: str) -> dict[str, Any]:
         "clock": now(),
         "records": stored.under(ctx, prefix),
         "volumes": {
-            v.name: _volume(ctx, v, known[v.dataset], sizes[v.dataset], offers)
-            | {
+            v.name: {
+                **_volume(ctx, v, known[v.dataset], sizes[v.dataset], offers),
                 "incoming": _incoming(
                     known[v.dataset], parts.get(f"{ctx.root}/incoming/{v.name}") or parts.get(v.dataset)
-                )
+                ),
             }
             for v in volumes
         },
