@@ -6,10 +6,12 @@ import base64
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
+import dr_provider.arrays.zfs
 from dr_provider.arrays.base import Array, Fabric, Stream
-from dr_provider.arrays.zfs.array import ZfsArray
+from dr_provider.arrays.zfs import ZfsArray
 from dr_provider.arrays.zfs.remote.names import iqn
 from dr_provider.model.build import DEFAULTS
 from dr_provider.model.errors import ArrayFull, Conflict
@@ -23,6 +25,7 @@ LAB = "DR_LAB"
 """The environment variable that names a lab that is up."""
 
 _TIMEOUT = 8.0
+_REMOTE = Path(dr_provider.arrays.zfs.__file__).parent
 
 # Destroys what an earlier test left; zfs-fuse unmounts asynchronously, hence the second try.
 _EMPTY = """
@@ -73,6 +76,37 @@ if clone:
 print(base64.b64encode(data).decode())
 """
 
+# The remote program's modules, imported on the machine from this checkout: for looking at what is there, and for dying in the middle of a call.
+_INSIDE = """
+import json, os, sys, time
+place, config, task = json.loads(sys.stdin.read())
+sys.path.insert(0, place)
+from remote import core, datasets, meta, points
+import remote.branches, remote.luns, remote.snapshots, remote.volumes
+passed = 0
+def execute(words, seconds):
+    global passed
+    changes = words[0] == "zfs" and words[1] not in ("list", "get", "version")
+    if changes and passed == task.get("die"):
+        os._exit(9)
+    passed += changes
+    return core._execute(words, seconds)
+ctx = core.Context(deadline=time.monotonic() + 30, config=config, memory=core.Memory(), execute=execute)
+if "op" in task:
+    core.OPS[task["op"]](ctx, **task["args"])
+    print(json.dumps(passed))
+else:
+    with meta.reading(ctx):
+        found = datasets.catalog(ctx)
+        known = points.points(ctx, found.volumes.values())
+    based = [base.partition("@")[0] for base in found.all.values() if base]
+    print(json.dumps({
+        "kept": [v.dataset for v in found.kept if v.dataset not in based],
+        "nobodys": [full for each in known.values() for full in each.nobodys() if not found.dependents(full)],
+        "incoming": [name for name in found.all if "/incoming/" in name],
+    }))
+"""
+
 # Writes to a volume's file until the quota of the array refuses another record.
 _FILL = """
 import os, sys
@@ -117,12 +151,12 @@ class ZfsPair:
         # Straight from array to array: otherwise a path that is cut is gone around.
         return ArraySpec(which, site, "zfs", {**DEFAULTS["zfs array"], **told, "transfer": "direct"})
 
-    def again(self, which: str, *, capacity: int | None = None) -> Array:
+    def again(self, which: str, *, capacity: int | None = None, groups: Mapping[str, str] | None = None) -> Array:
         if capacity is not None:
             used = self.machine(which).exec(["zfs", "get", "-Hp", "-o", "value", "used", "tank/dr"]).out
             self.machine(which).exec(["zfs", "set", f"quota={int(used) + capacity}", "tank/dr"])
         peers = {name: self.spec(name) for name in "ab"}
-        return ZfsArray(self.spec(which), timeout=_TIMEOUT, fabric=Fabric({}, peers))
+        return ZfsArray(self.spec(which), timeout=_TIMEOUT, fabric=Fabric(groups or {}, peers))
 
     # -- a guest's bytes ----------------------------------------------------------------------------
 
@@ -192,4 +226,17 @@ class ZfsPair:
         self.lab.heal()
 
     def audit(self) -> None:
-        """Nothing of ours is left over: no kept dataset, no snapshot of nobody's, no process."""
+        """Nothing is left over: no kept dataset or deleted snapshot that no clone stands on, no part of a transfer."""
+        for array in (self.a, self.b):
+            code, said = self.inside(array, {})
+            assert code == 0
+            assert json.loads(said) == {"kept": [], "nobodys": [], "incoming": []}
+
+    def inside(self, array: Array, task: dict[str, object]) -> tuple[int, str]:
+        """Run an operation ("op", "args") on the array's machine, which dies (status 9) before its command number "die" (from 0) that
+        changes something; its status and what it said: the number of such commands. Without "op": what is left over."""
+        assert isinstance(array, ZfsArray)
+        told = json.dumps([str(_REMOTE), array._config(), task])
+        done = self.machine(array.name).exec(["python3", "-c", _INSIDE], input=told, check=False)
+        assert done.rc in (0, 9), done.err
+        return done.rc, done.out

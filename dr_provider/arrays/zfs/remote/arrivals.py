@@ -7,8 +7,8 @@ from typing import Any
 from . import properties
 from .branches import collect, current, stand_at, stop_receiving, unmount
 from .core import Context, Fault, zfs
-from .datasets import RECORDS, VOLUME, Catalog, Lun, Volume, assign, catalog, need_volume, options, save
-from .meta import changing, reading
+from .datasets import RECORDS, VOLUME, Catalog, Lun, Volume, assign, catalog, need_volume, options, save, values
+from .meta import changing, mounts, reading
 from .points import POINT, SEAL, Point, Points, need_point, points, sweep
 from .volumes import place_for
 
@@ -128,7 +128,8 @@ def _announce(ctx: Context, found: Catalog, volume: str, size: int, owner: list[
     mine = Volume(dataset, volume, generation, "data", False, size, owner, {})
     settings = [("canmount", "noauto"), ("readonly", "on"), *properties.assignments(VOLUME, mine.text())]
     zfs(ctx, "create", *options(settings), dataset)
-    unmount(ctx, Volume(dataset, volume, generation, "data", False, size, owner, {}, mounted="?"))
+    mine.mounted = mounts().get(dataset)  # zfs-fuse mounts what it makes, whatever canmount says
+    unmount(ctx, mine)
 
 
 def _refuse_foreign(ctx: Context, volume: Volume, owner: list[str]) -> None:
@@ -229,8 +230,6 @@ def finish(
 
 
 def _check_guid(ctx: Context, volume: str, known: Points, name: str, guid: str) -> None:
-    from .datasets import values
-
     found = values(ctx, [name], ["guid"]).get(name, {}).get("guid")
     if found != guid or not known.all or known.all[-1] != name:
         raise Fault(

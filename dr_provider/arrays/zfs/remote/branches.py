@@ -212,6 +212,7 @@ def clone(
             base, records = point.full, dict(point.records)
             luns = {lun: Lun(told["size"], told["image"]) for lun, told in point.luns.items()}
         else:
+            sweep(ctx, found, parent, known)  # of a call that was cut before it came to its clone
             base, records = f"{parent.dataset}@{HIDDEN}{uuid.uuid4().hex[:12]}", parent.records
             luns = {lun: Lun(told.size, told.image) for lun, told in parent.luns.items()}
             zfs(ctx, "snapshot", base)

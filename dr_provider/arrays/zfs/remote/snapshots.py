@@ -111,16 +111,8 @@ def seal(ctx: Context, *, volumes: list[str], snapshot: str, seal: str, guard: d
 
 def _named(ctx: Context, members: list[Volume], name: str) -> list[Point]:
     """That snapshot of each volume."""
-    known = points_named(ctx, members, name)
+    known = points(ctx, members, name)
     return [need_point(ctx, volume, known[volume.dataset], name) for volume in members]
-
-
-def points_named(ctx: Context, members: list[Volume], name: str) -> dict[str, Any]:
-    from .points import _KEYS, _sorted_out
-
-    return _sorted_out(
-        ctx, {v.dataset: v for v in members}, values(ctx, [f"{v.dataset}@{name}" for v in members], _KEYS)
-    )
 
 
 @op("delete_snapshots")
@@ -135,6 +127,7 @@ def delete_snapshots(ctx: Context, *, volume: str, snapshots: list[str], guard: 
         for point in doomed:
             _refuse_in_use(ctx, found, mine, point)
         if not doomed:
+            sweep(ctx, found, mine, known)  # what a call that was cut has left of earlier ones
             return
         change.touch()
         newest = known.newest
