@@ -139,7 +139,8 @@ class Power:
     def off(self) -> None:
         """Power failure, now. Nothing when it is off. Raises LabError when the kernel does not let go of it."""
         for ended in [spawned for spawned in _spawned if spawned.poll() is not None]:
-            _spawned.remove(ended)
+            with contextlib.suppress(ValueError):  # another machine's switch, used at the same time, was quicker
+                _spawned.remove(ended)
         init, outer = self.init(), self._outer()
         for process in (init, outer):
             if process is not None:
