@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dr_provider.arrays.zfs.connection import Tail, end_process
-from dr_provider.arrays.zfs.remote.hop import private_folder
+from dr_provider.arrays.zfs.remote.hop import private_folder, sweep
 from dr_provider.arrays.zfs.ssh import Endpoint, SshOptions, explain, ssh_words
 from dr_provider.model.errors import BadInput, Unreachable
 
@@ -50,6 +50,7 @@ class Master:
                 word = hashlib.sha256(f"{os.getpid()} {next(_COUNT)} {self.where}".encode()).hexdigest()[:12]
                 self._path, self._made = folder / word, (endpoint, options)
             if not self._path.is_socket():
+                sweep(self._path.parent)
                 self._start(self._path, endpoint, options, max(1.0, deadline - time.monotonic()))
             return self._path
         finally:

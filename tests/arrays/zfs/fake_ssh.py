@@ -27,7 +27,7 @@ def main() -> int:
         sys.stderr.write(how["say"])
         return int(how["status"])
     if options.get("ControlMaster") == "yes":
-        # The socket stays when its process has ended: all that is asked of it is that it is there.
+        # The socket stays when its process has ended: all that the tests ask of it is that it is there.
         socket.socket(socket.AF_UNIX).bind(options["ControlPath"])
         return 0
     if "-O" in words:

@@ -3,6 +3,7 @@ with sessions that answer by script, and OpenZFS by transcripts of what it docum
 
 from __future__ import annotations
 
+import socket
 import stat
 import subprocess
 import threading
@@ -18,7 +19,7 @@ from dr_provider.arrays.zfs import ZfsArray
 from dr_provider.arrays.zfs import transfer as ways
 from dr_provider.arrays.zfs.remote import resume
 from dr_provider.arrays.zfs.remote.core import Context, Done, Fault, Memory
-from dr_provider.arrays.zfs.remote.hop import hop_words, never_connected
+from dr_provider.arrays.zfs.remote.hop import hop_words, never_connected, sweep
 from dr_provider.arrays.zfs.remote.transfer import direct, send_words
 from dr_provider.model.errors import (
     ArrayFull,
@@ -134,6 +135,18 @@ def test_the_hop_checks_host_keys_asks_nobody_and_quotes() -> None:
     words = hop_words({"host": "h", "user": "ann", "port": 2222}, ["zfs", "receive", "tank/a b@s"], 3.7)
     assert {"BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=3", "ControlPath=none"} <= set(words)
     assert words[-7:] == ["-p", "2222", "-l", "ann", "--", "h", "zfs receive 'tank/a b@s'"]
+
+
+def test_sockets_of_connections_that_were_killed_are_removed(tmp_path: Path) -> None:
+    dead, alive, coming = (socket.socket(socket.AF_UNIX) for _ in range(3))
+    for name, each in (("dead", dead), ("alive", alive), ("new.x", coming)):
+        each.bind(str(tmp_path / name))
+    alive.listen()
+    dead.close()
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alive", "new.x"]
+    alive.close()
+    coming.close()
 
 
 # -- OpenZFS by transcripts ---------------------------------------------------------------------------------

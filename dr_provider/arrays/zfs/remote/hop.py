@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Shared", "fast_ciphers", "hop_words", "never_connected", "private_folder", "reaches"]
+__all__ = ["Shared", "fast_ciphers", "hop_words", "never_connected", "private_folder", "reaches", "sweep"]
 
 # sun_path is 108 bytes, and OpenSSH makes the socket under a temporary name that is 17 longer.
 _LONGEST = 90
@@ -49,6 +49,21 @@ def private_folder() -> Path | None:
         if found.st_uid == os.getuid() and found.st_mode & 0o170777 == 0o040700:
             return folder
     return None
+
+
+def sweep(folder: Path) -> None:
+    """Remove the sockets of connections that were killed; those that live are left."""
+    for path in folder.iterdir():
+        if "." in path.name or not path.is_socket():
+            continue  # one that is being made has a dot in its name until it listens
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1.0)
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)
+            except OSError:
+                continue  # it went by itself, or it is busy
 
 
 def hop_words(
@@ -93,6 +108,7 @@ class Shared:
         try:
             if path.is_socket():
                 return path, ""
+            sweep(folder)
             said = self._start(path, to, environment, seconds)
             return (None, said) if said else (path, "")
         finally:
