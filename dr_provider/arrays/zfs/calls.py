@@ -10,7 +10,7 @@ from typing import Any
 from dr_provider.arrays.base import NO_GUARD, Fabric
 from dr_provider.arrays.zfs.session import Session
 from dr_provider.arrays.zfs.ssh import Endpoint, SshOptions, parse_endpoint
-from dr_provider.model import credentials
+from dr_provider.model import addresses, credentials
 from dr_provider.model.records import Guard, Owner
 from dr_provider.model.topology import ArraySpec
 
@@ -48,6 +48,8 @@ class Calls:
     def _config(self) -> dict[str, object]:
         """What the program on the array is told. A secret goes there over the connection and stands in no file."""
         luns = dict(self._options.get("luns") or {})
+        if luns:
+            luns = {"service": "tgt", **luns, "portal": _portal(str(luns["portal"]))}
         chap = luns.get("chap")
         if chap:
             password = credentials.resolve(str(chap["password"]), f"{self._where}, luns.chap")
@@ -74,6 +76,12 @@ class Calls:
 
     def close(self) -> None:
         self._session.close()
+
+
+def _portal(text: str) -> str:
+    """With its port, which the topology may leave out."""
+    host, port = addresses.portal(text)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def owner_words(owner: Owner) -> list[str]:

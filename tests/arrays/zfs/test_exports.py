@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from dr_provider.arrays.zfs.calls import Calls
 from dr_provider.arrays.zfs.remote import exports, lio, tgt
 from dr_provider.arrays.zfs.remote.core import Context, Done, Fault
 from dr_provider.arrays.zfs.remote.exports import Export
+from dr_provider.model.topology import ArraySpec
 
 IQN = "iqn.2026-11.io.dr:east-a:shop:db.root"
 OTHER = "iqn.2001-04.com.example:backup"
@@ -360,3 +362,27 @@ def test_an_array_without_a_service_says_so() -> None:
     with pytest.raises(Fault, match=r"luns\.service"):
         exports.open(Tgtd().context(service=""))
     assert isinstance(exports.open(Tgtd().context()), tgt.Tgt)
+
+
+def test_an_array_known_by_its_address_only_shows_no_luns_and_offers_none() -> None:
+    context = Context(
+        deadline=time.monotonic() + 60, config={"name": "from", "pool": "tank", "dataset": "dr", "luns": {}}
+    )
+    service = exports.open(context)
+    assert service.show() == {}
+    for call in (lambda: service.export(IQN, FILE, HOST), lambda: service.unexport(IQN)):
+        with pytest.raises(Fault, match="LUN service is not known"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("luns", "told"),
+    [
+        ({"portal": "10.0.1.10"}, {"service": "tgt", "portal": "10.0.1.10:3260"}),
+        ({"portal": "[fd00::1]:3261", "service": "lio"}, {"service": "lio", "portal": "[fd00::1]:3261"}),
+        ({}, {}),
+    ],
+)
+def test_what_the_topology_leaves_out_of_luns(luns: dict[str, str], told: dict[str, str]) -> None:
+    options = {"endpoints": ["ssh://root@a"], "pool": "tank", "luns": luns}
+    assert Calls(ArraySpec("east-a", "east", "zfs", options), timeout=5)._config()["luns"] == told

@@ -37,11 +37,32 @@ class Exports(Protocol):
         """Take a target away with its sessions. When it returns nobody can write to its file."""
 
 
+class Unknown:
+    """Of an array that is known by its address only (`--from`): its records are there to be read, and nothing is said of its LUNs."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+
+    def show(self) -> dict[str, Export]:
+        return {}
+
+    def export(self, iqn: str, path: str, initiator: str) -> None:
+        raise self._fault()
+
+    def unexport(self, iqn: str) -> None:
+        raise self._fault()
+
+    def _fault(self) -> Fault:
+        return Fault("BadInput", f"{self._ctx.where}: its LUN service is not known; nothing was done")
+
+
 def open(ctx: Context) -> Exports:  # noqa: A001  # read as exports.open
     """The LUN service that the array is set up with; no command is run. Fault: it has none."""
     from . import lio, tgt
 
     settings = ctx.config.get("luns") or {}
+    if not settings:
+        return Unknown(ctx)
     service = settings.get("service")
     if service == "tgt":
         return tgt.Tgt(ctx, settings)
