@@ -215,12 +215,31 @@ def test_a_chap_secret_is_set_once_and_changed_without_an_open_moment() -> None:
         (Done(22, "", "tgtadm: out of memory"), "DeviceFault", "out of memory"),
     ],
 )
-def test_what_tgtadm_says_is_told_apart(done: Done, kind: str, words: str) -> None:
+def test_what_tgtadm_says_is_told_apart(done: Done, kind: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tgt, "running", lambda program: True)
     tgtd = Tgtd()
     tgtd.show_target = lambda take: done  # type: ignore[method-assign]
     with pytest.raises(Fault, match=words) as caught:
         exports.open(tgtd.context()).show()
     assert caught.value.kind == kind
+
+
+def test_a_tgtd_that_has_ended_offers_nothing_and_one_that_hangs_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    tgtd = Tgtd()
+    tgtd.show_target = lambda take: Done(
+        107, "", "tgtadm: failed to send request hdr to tgt daemon, Transport endpoint is not connected"
+    )  # type: ignore[method-assign]
+    service = exports.open(tgtd.context())
+    left = [True]
+    monkeypatch.setattr(tgt, "running", lambda program: program == "tgtd" and left[0])
+    for call in (service.show, lambda: service.unexport(IQN), lambda: service.export(IQN, FILE, HOST)):
+        with pytest.raises(Fault, match="start tgtd"):
+            call()
+    left[0] = False
+    assert service.show() == {}
+    service.unexport(IQN)
+    with pytest.raises(Fault, match="start tgtd"):
+        service.export(IQN, FILE, HOST)
 
 
 def test_no_secret_is_in_a_sentence() -> None:

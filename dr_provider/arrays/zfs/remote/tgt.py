@@ -8,11 +8,13 @@ once for each secret and start of tgtd) it can be read in the process list of th
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from .core import Context, Done, Fault, attempt, fault_of
@@ -73,9 +75,7 @@ class Tgt:
         self._chap = settings.get("chap") or None
 
     def show(self) -> dict[str, Export]:
-        return {
-            seen.iqn: Export(seen.iqn, seen.path, tuple(seen.acl), tuple(seen.sessions)) for seen in self._targets()
-        }
+        return {seen.iqn: Export(seen.iqn, seen.path, tuple(seen.acl), tuple(seen.sessions)) for seen in self._there()}
 
     def export(self, iqn: str, path: str, initiator: str) -> None:
         targets = self._targets()
@@ -101,9 +101,18 @@ class Tgt:
         self._run("bind", "target", *one, "--initiator-name", initiator)
 
     def unexport(self, iqn: str) -> None:
-        for seen in self._targets():
+        for seen in self._there():
             if seen.iqn == iqn:
                 self._delete(seen)
+
+    def _there(self) -> list[_Seen]:
+        """The targets; none where tgtd has ended, which is sure only if no process of it is left: one that hangs may still serve."""
+        done = self._attempt("show", "target")
+        if done.status == 0:
+            return parse(done.out)
+        if _unanswered(done) and not running("tgtd"):
+            return []
+        raise self._fault(["show", "target"], done)
 
     # -- steps ------------------------------------------------------------------------------------------
 
@@ -194,12 +203,7 @@ class Tgt:
         return done.out
 
     def _fault(self, words: list[str], done: Done) -> Fault:
-        said = done.err.lower()
-        if (
-            "can't connect to" in said
-            or "cannot connect to" in said
-            or "failed to send request hdr to tgt daemon" in said
-        ):
+        if _unanswered(done):
             return Fault(
                 "NotReady",
                 f"{self._ctx.where}: its LUN service tgt does not answer ({done.err[:200]}); start tgtd there",
@@ -207,6 +211,23 @@ class Tgt:
         if "--password" in words:
             words = words[: words.index("--password")]
         return fault_of(self._ctx, ["tgtadm", *words], done)
+
+
+def _unanswered(done: Done) -> bool:
+    said = done.err.lower()
+    return any(
+        text in said for text in ("can't connect to", "cannot connect to", "failed to send request hdr to tgt daemon")
+    )
+
+
+def running(program: str) -> bool:
+    """Whether a process of this program is there."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if (entry / "comm").read_text().strip() == program:
+                    return True
+    return False
 
 
 def _mark(user: str, password: str, salt: str = "") -> str:
