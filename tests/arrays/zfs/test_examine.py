@@ -13,6 +13,7 @@ import pytest
 
 from dr_provider.arrays.zfs.examine import Hop, examine, findings_of, hops_of
 from dr_provider.arrays.zfs.remote import examine as remote
+from dr_provider.arrays.zfs.remote import tgt
 from dr_provider.arrays.zfs.remote.core import Context, Done
 from dr_provider.arrays.zfs.session import Session
 from dr_provider.arrays.zfs.ssh import Endpoint
@@ -278,6 +279,14 @@ OPENZFS: Transcript = {
 }
 
 
+@pytest.fixture(autouse=True)
+def tgtd(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether tgtd runs; a test may say that it does not."""
+    runs = [True]
+    monkeypatch.setattr(tgt, "running", lambda program: program == "tgtd" and runs[0])
+    return runs
+
+
 def facts(
     transcript: Mapping[tuple[str, ...], Done | Exception], *, sudo: bool = False, pool: str = "tank"
 ) -> dict[str, Any]:
@@ -321,6 +330,14 @@ def test_a_pool_that_is_not_imported_hides_nothing_else() -> None:
     found = facts({**OPENZFS, ("zpool", "list", "-H", "-o", "health", "tank"): gone})
     assert found["pool"]["fault"][0] == "NotReady"
     assert found["luns"]["targets"] == 2
+
+
+def test_a_lun_service_that_has_ended_is_not_one_without_targets(tgtd: list[bool]) -> None:
+    tgtd[0] = False
+    unanswered = Done(107, "", "tgtadm: failed to send request hdr to tgt daemon, Transport endpoint is not connected")
+    found = facts({**OPENZFS, SHOW: unanswered})
+    assert found["luns"]["fault"][0] == "NotReady"
+    assert "does not run" in found["luns"]["fault"][1]
 
 
 def test_a_command_that_hangs_is_a_fault_of_its_part() -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import exports, meta
+from . import exports, meta, tgt
 from .core import Context, Fault, attempt, environment, fault_of, op, run
 from .hop import hop_words
 
@@ -176,6 +176,9 @@ def _refused(ctx: Context, words: list[str]) -> str:
 
 def _luns(ctx: Context, service: str) -> dict[str, Any]:
     targets = exports.open(ctx).show()
+    # One that has ended offers nothing, which is an answer for all others but us.
+    if service == "tgt" and not tgt.running("tgtd"):
+        raise Fault("NotReady", f"{ctx.where}: its LUN service tgt does not run; start it there (systemctl start tgt)")
     words = ["tgtadm", "--version"] if service == "tgt" else ["targetcli", "version"]
     done = attempt(ctx, words)
     said = (done.out or done.err).split()
