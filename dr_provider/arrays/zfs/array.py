@@ -39,7 +39,7 @@ class ZfsArray(TransferCalls, Array):
             serial=told["serial"],
             capacity=told["capacity"],
             used=told["used"],
-            volumes={name: _volume(name, row) for name, row in sorted(told["volumes"].items())},
+            volumes={name: _volume(name, row, told["texts"]) for name, row in sorted(told["volumes"].items())},
             records=told["records"],
             peers=self._reach(peers) if peers else {},
             clock=told["clock"],
@@ -175,7 +175,7 @@ def _image_length(image: str, lun: str, size: int) -> int:
     return length
 
 
-def _volume(name: str, row: Mapping[str, Any]) -> VolumeState:
+def _volume(name: str, row: Mapping[str, Any], texts: Sequence[str]) -> VolumeState:
     return VolumeState(
         name=name,
         size=row["size"],
@@ -186,23 +186,28 @@ def _volume(name: str, row: Mapping[str, Any]) -> VolumeState:
             lun: LunState(lun, told["size"], told["online"], told["mapped_to"], told["image"])
             for lun, told in row["luns"].items()
         },
-        snapshots=tuple(_snapshot(told) for told in row["snapshots"]),
+        snapshots=tuple(_snapshot(told, texts) for told in row["snapshots"]),
         changed=row["changed"],
         last_write=row["last_write"],
         origin=(row["origin"][0], row["origin"][1]) if row["origin"] is not None else None,
-        records=row["records"],
+        records=_records(row["records"], texts),
         incoming=Incoming(**row["incoming"]) if row.get("incoming") else None,
         used=row["used"],
     )
 
 
-def _snapshot(told: Mapping[str, Any]) -> SnapshotState:
+def _records(told: Mapping[str, int], texts: Sequence[str]) -> dict[str, str]:
+    """Texts are sent once and named by their places."""
+    return {key: texts[place] for key, place in told.items()}
+
+
+def _snapshot(told: Mapping[str, Any], texts: Sequence[str]) -> SnapshotState:
     return SnapshotState(
         name=told["name"],
         guid=told["guid"],
         time=told["time"],
         holds=frozenset(told["holds"]),
-        records=told["records"],
-        seal=told["seal"],
+        records=_records(told["records"], texts),
+        seal=None if told["seal"] is None else texts[told["seal"]],
         referenced=told["referenced"],
     )

@@ -12,6 +12,7 @@ import binascii
 import json
 import zlib
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["assignments", "decode", "unset"]
@@ -36,6 +37,12 @@ def assignments(name: str, value: Any, old: str = "") -> list[tuple[str, str]]:
     return [*((f"{name}.{bank}{number}", chunk) for number, chunk in enumerate(chunks[1:], 1)), head]
 
 
+@lru_cache(maxsize=512)
+def _value(text: str) -> Any:
+    """Kept, since all snapshots of a group say the same and texts never change; whoever gets it leaves it as it is."""
+    return json.loads(zlib.decompress(base64.urlsafe_b64decode(text)))
+
+
 def unset(text: str | None) -> bool:
     """Whether zfs says of a property that it is not there."""
     return text in (None, "", "-")
@@ -51,6 +58,6 @@ def decode(name: str, head: str, more: Callable[[list[str]], Mapping[str, str]])
         found = more(rest)
         text += "".join(found[each] for each in rest if not unset(found.get(each)))
     try:
-        return json.loads(zlib.decompress(base64.urlsafe_b64decode(text)))
+        return _value(text)
     except (binascii.Error, zlib.error, ValueError) as error:
         raise ValueError(f"{name}: the text is not whole ({error})") from error

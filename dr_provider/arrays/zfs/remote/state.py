@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from . import files, resume
@@ -42,6 +43,7 @@ def _seen(ctx: Context, found: Catalog, prefix: str) -> dict[str, Any]:
         ctx, [*(v.dataset for v in volumes), *(d for d in found.all if d.startswith(f"{ctx.root}/incoming/"))]
     )
     whole = sizes[ctx.root]
+    texts = _Texts()
     return {
         "own_id": own_id(ctx),
         "serial": serial(ctx),
@@ -51,14 +53,28 @@ def _seen(ctx: Context, found: Catalog, prefix: str) -> dict[str, Any]:
         "records": stored.under(ctx, prefix),
         "volumes": {
             v.name: {
-                **_volume(ctx, v, known[v.dataset], sizes[v.dataset], offers),
+                **_volume(ctx, v, known[v.dataset], sizes[v.dataset], offers, texts),
                 "incoming": _incoming(
                     known[v.dataset], parts.get(f"{ctx.root}/incoming/{v.name}") or parts.get(v.dataset)
                 ),
             }
             for v in volumes
         },
+        "texts": list(texts.known),
     }
+
+
+class _Texts:
+    """Records and seals are the same for all volumes of a group: each text is sent once, and named by its place in `known`."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, int] = {}
+
+    def place(self, text: str) -> int:
+        return self.known.setdefault(text, len(self.known))
+
+    def places(self, records: Mapping[str, str]) -> dict[str, int]:
+        return {key: self.place(text) for key, text in records.items()}
 
 
 def _incoming(known: Points, part: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -70,7 +86,7 @@ def _incoming(known: Points, part: dict[str, Any] | None) -> dict[str, Any] | No
 
 
 def _volume(
-    ctx: Context, volume: Volume, known: Points, sizes: dict[str, str], offers: dict[str, str]
+    ctx: Context, volume: Volume, known: Points, sizes: dict[str, str], offers: dict[str, str], texts: _Texts
 ) -> dict[str, Any]:
     if volume.writable:
         files.opened(ctx, volume)
@@ -95,8 +111,8 @@ def _volume(
                 "guid": point.guid,
                 "time": point.time,
                 "holds": point.holds,
-                "records": dict(point.records),
-                "seal": point.seal,
+                "records": texts.places(point.records),
+                "seal": None if point.seal is None else texts.place(point.seal),
                 "referenced": point.referenced,
             }
             for point in known.seen
@@ -104,7 +120,7 @@ def _volume(
         "changed": changed_bytes(ctx, volume, known, sizes),
         "last_write": files.last_write(ctx, volume),
         "origin": volume.origin,
-        "records": volume.records,
+        "records": texts.places(volume.records),
         "used": int(sizes["used"]),
     }
 
@@ -112,10 +128,9 @@ def _volume(
 def changed_bytes(ctx: Context, volume: Volume, known: Points, sizes: dict[str, str]) -> int:
     """Bytes written since the newest snapshot. Whether it is 0 is certain; how many it is, an estimate from what the dataset
     refers to (zfs-fuse has no `written`)."""
+    if not volume.writable:
+        return 0  # what a transfer has brought and not finished is nobody's, and the next one drops it
     newest = known.newest
-    if volume.mounted is None or not volume.writable:
-        # Never mounted, so never written to; only deleting its newest snapshot while a clone stands on it sets it apart.
-        return 0 if newest is None or not known.after(newest) else int(ctx.config["recordSize"])
     stamps = {name: lun["stamp"] for name, lun in newest.luns.items()} if newest is not None else None
     if not files.changed(ctx, volume, stamps):
         return 0
