@@ -8,7 +8,7 @@ first, then the old one let go, so that at every moment both sides hold a snapsh
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dr_provider.model import stopping
@@ -17,7 +17,18 @@ from dr_provider.model.records import Guard, Owner
 from dr_provider.model.state import SnapshotState, VolumeState
 from dr_provider.protection.fleet import Fleet
 
-__all__ = ["Sent", "Step", "Steps", "common_snapshot", "common_tag", "held_common", "plan_steps", "send_volume"]
+__all__ = [
+    "Arrived",
+    "Sent",
+    "Step",
+    "Steps",
+    "common_snapshot",
+    "common_tag",
+    "held_common",
+    "move_holds",
+    "plan_steps",
+    "send_volume",
+]
 
 _SHOWN = 3
 
@@ -160,17 +171,50 @@ def held_common(volume: VolumeState, peer: str) -> SnapshotState | None:
     return next((s for s in reversed(volume.snapshots) if common_tag(peer, s.name) in s.holds), None)
 
 
-def _move_hold(
-    fleet: Fleet, volume: VolumeState | None, name: str, array: str, peer: str, to: str, guard: Guard
+@dataclass(frozen=True)
+class Arrived:
+    """A volume that has `common` on both arrays now. The states are those of before the transfer."""
+
+    volume: str
+    source_array: str
+    target_array: str
+    source_state: VolumeState
+    target_state: VolumeState | None
+    common: str
+
+
+def move_holds(fleet: Fleet, arrived: Iterable[Arrived], guard: Guard) -> None:
+    """Hold what is common now on both sides, and let older ones go; a call for all volumes that need the same.
+
+    The targets first: their holds are the ones that keep a failed-over side able to come back by an increment.
+    """
+    pairs: dict[tuple[str, str], list[Arrived]] = {}
+    for each in arrived:
+        pairs.setdefault((each.source_array, each.target_array), []).append(each)
+    for (source, target), some in pairs.items():
+        _hold(fleet, target, source, [(each.volume, each.target_state, each.common) for each in some], guard)
+        _hold(fleet, source, target, [(each.volume, each.source_state, each.common) for each in some], guard)
+
+
+def _hold(
+    fleet: Fleet, array: str, peer: str, wanted: Sequence[tuple[str, VolumeState | None, str]], guard: Guard
 ) -> None:
-    """Hold `to` on one side and let older ones go. `volume` is its state as of before the transfer."""
-    prefix, tag = common_tag(peer, ""), common_tag(peer, to)
-    held = {hold: s.name for s in (volume.snapshots if volume else ()) for hold in s.holds if hold.startswith(prefix)}
-    if held.get(tag) != to:
-        fleet.array(array).hold({name: to}, tag, guard)
-    for old in sorted(held):
-        if old != tag:
-            fleet.array(array).release([name], old, guard)
+    """`wanted`: volume, its state, and the snapshot to hold. What is new is held before anything is let go."""
+    prefix = common_tag(peer, "")
+    fresh: dict[str, dict[str, str]] = {}
+    old: dict[str, list[str]] = {}
+    for volume, state, to in wanted:
+        tag = common_tag(peer, to)
+        held = {hold: s.name for s in (state.snapshots if state else ()) for hold in s.holds if hold.startswith(prefix)}
+        if held.get(tag) != to:
+            fresh.setdefault(tag, {})[volume] = to
+        for other in held:
+            if other != tag:
+                old.setdefault(other, []).append(volume)
+    for tag, snapshots in sorted(fresh.items()):
+        fleet.array(array).hold(snapshots, tag, guard)
+    for tag, volumes in sorted(old.items()):
+        fleet.array(array).release(volumes, tag, guard)
 
 
 # -- the run ------------------------------------------------------------------------------------------
@@ -193,8 +237,10 @@ def send_volume(
     rate: int | None = None,
     full_ok: bool = False,
     clock: Callable[[], float] = time.monotonic,
+    settle: Callable[[Arrived], None] | None = None,
 ) -> Sent:
-    """Bring the copy on `target_array` to a snapshot of the source (None: the newest sealed one), and move the common hold there.
+    """Bring the copy on `target_array` to a snapshot of the source (None: the newest sealed one), and move the common hold there
+    (`settle`: leave that to it, since several volumes can be settled by one `move_holds`).
 
     `progress` gets (bytes arrived, bytes in all) of the step under way. `full_ok`: a full copy may be made, also where the target's own
     snapshots have nothing in common with the source. Raises the planner's conflicts (NothingToSend is none: it is an empty Sent),
@@ -227,7 +273,9 @@ def send_volume(
 
         moved += target.receive(volume, stream, owner, progress=tell, stop=stop, rate=rate, guard=guard)
     now_common = path.steps[-1].snapshot if path.steps else str(path.common)
-    # The target first: its hold is the one that keeps a failed-over side able to come back by an increment.
-    _move_hold(fleet, target_state, volume, target_array, source_array, now_common, guard)
-    _move_hold(fleet, source_state, volume, source_array, target_array, now_common, guard)
+    arrived = Arrived(volume, source_array, target_array, source_state, target_state, now_common)
+    if settle is not None:
+        settle(arrived)
+    else:
+        move_holds(fleet, [arrived], guard)
     return Sent(path.steps, moved, clock() - began, now_common)

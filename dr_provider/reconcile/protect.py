@@ -54,9 +54,8 @@ def protect_plan(world: World, plan: str, *, now: bool = False, stop: Stop = sto
             view = world.view(plan, refresh=True)
         if due.replicate:
             send_all(cycle, view)
-            view = world.view(plan, refresh=True)
         if due:
-            view = _tidy(cycle, view)
+            view = _tidy(cycle)
     say_unreached(cycle, view)
     return cycle.outcome(next_due(view, open_mirrors(view)))
 
@@ -236,12 +235,9 @@ def spared_sites(view: PlanView) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _tidy(cycle: Cycle, view: PlanView) -> PlanView:
-    """Prune, and let the arrays remember each other as they are now; under the lease again."""
+def _tidy(cycle: Cycle) -> PlanView:
+    """Prune, and let the arrays remember each other as they are now; under the lease again. The view that taking the lease gives."""
     world, plan = cycle.world, cycle.plan
-    if cycle.point is not None:
-        taken = next((p for p in view.points if p.id == cycle.point), None)
-        cycle.level = taken.seal.consistency if taken is not None and taken.seal is not None else None
     try:
         with hold_lease(world, plan, f"retention of plan {plan}") as lease:
             view = world.view(plan)
@@ -254,6 +250,10 @@ def _tidy(cycle: Cycle, view: PlanView) -> PlanView:
             pins.write_pins(world.fleet, world.topology, view.seen, guard, arrays=lease.arrays)
     except (LeaseHeld, MoveInProgress) as error:
         cycle.warn(f"plan {plan}: old recovery points are pruned by a later run ({error})")
+    view = world.view(plan)
+    if cycle.point is not None:
+        taken = next((p for p in view.points if p.id == cycle.point), None)
+        cycle.level = taken.seal.consistency if taken is not None and taken.seal is not None else None
     return view
 
 

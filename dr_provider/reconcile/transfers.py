@@ -7,10 +7,11 @@ first. A transfer's calls fail as soon as a claim is open.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from dr_provider.model import keys
 from dr_provider.model.errors import DrError, MoveInProgress, NotFound, NotReady, Stopped, Unreachable
+from dr_provider.model.problems import listed
 from dr_provider.model.records import Guard, Owner
 from dr_provider.model.state import VolumeState
 from dr_provider.protection import replication
@@ -63,40 +64,67 @@ def say_unreached(cycle: Cycle, view: PlanView) -> None:
 
 
 def send_all(cycle: Cycle, view: PlanView) -> None:
-    """Every volume to every copy that can be reached, side by side; without the lease."""
+    """Every volume to every copy that can be reached, side by side; without the lease. Their holds move together once all have ended: until
+    then the older ones stand, and a later run moves what a killed one did not."""
     mirrors = open_mirrors(view)
     with ThreadPoolExecutor(max_workers=_TRANSFERS, thread_name_prefix="send") as pool:
         results = list(pool.map(lambda mirror: _send(cycle, view, mirror), mirrors))
-    for mirror, (transfers, error) in zip(mirrors, results, strict=True):
-        cycle.sent += transfers
-        what = f"volume {mirror.volume} from {mirror.from_array} to {mirror.to_array}"
+    errors = [(_what(mirror), result.error) for mirror, result in zip(mirrors, results, strict=True) if result.error]
+    for result in results:
+        cycle.sent += result.transfers
+    by_target: dict[str, list[replication.Arrived]] = {}
+    for result in results:
+        if result.arrived is not None:
+            by_target.setdefault(result.arrived.target_array, []).append(result.arrived)
+    for target, arrived in by_target.items():
+        try:
+            replication.move_holds(cycle.world.fleet, arrived, _guard(cycle))
+        except DrError as failed:
+            errors.append((f"volumes {listed(sorted(each.volume for each in arrived))} to {target}", failed))
+    for what, error in errors:
         if isinstance(error, Stopped | MoveInProgress):
             raise error
         if isinstance(error, Unreachable | NotReady):
             cycle.warn(
                 f"{what}: the transfer was cut ({error}); what arrived is kept, and the next run goes on from there"
             )
-        elif error is not None:
+        else:
             cycle.failures.append(f"{what} could not be sent: {error}")
 
 
-def _send(cycle: Cycle, view: PlanView, mirror: MirrorState) -> tuple[list[Transfer], DrError | None]:
+@dataclass
+class _Result:
+    """What became of a mirror: what was sent, the common snapshot as it is now (None: as it was), and what ended it early."""
+
+    transfers: list[Transfer] = field(default_factory=list)
+    arrived: replication.Arrived | None = None
+    error: DrError | None = None
+
+
+def _what(mirror: MirrorState) -> str:
+    return f"volume {mirror.volume} from {mirror.from_array} to {mirror.to_array}"
+
+
+def _guard(cycle: Cycle) -> Guard:
+    return claim_guard(cycle.world, cycle.plan, Guard())
+
+
+def _send(cycle: Cycle, view: PlanView, mirror: MirrorState) -> _Result:
     """The newest backup, and then what is newer: a copy that has been away gets a point that its guests made ready, not only the last one."""
     active = str(view.active)
     wanted = [newest_at(view, active, backups=True), newest_at(view, active)]
-    done: list[Transfer] = []
+    result = _Result()
     source, target = view.volume(mirror.volume, mirror.from_site), view.volume(mirror.volume, mirror.to_site)
     for point in dict.fromkeys(p.id for p in wanted if p is not None and mirror.volume in p.intent.members):
         assert source is not None
         try:
-            if done:  # the first has changed what both sides have
+            if result.transfers:  # the first has changed what both sides have
                 source, target = (_volume(cycle.world, a, mirror.volume) for a in (mirror.from_array, mirror.to_array))
-            transfer = _send_point(cycle, mirror, source, target, point)
+            _send_point(cycle, mirror, source, target, point, result)
         except DrError as error:
-            return done, error
-        if transfer is not None:
-            done.append(transfer)
-    return done, None
+            result.error = error
+            break
+    return result
 
 
 def _volume(world: World, array: str, volume: str) -> VolumeState:
@@ -107,8 +135,16 @@ def _volume(world: World, array: str, volume: str) -> VolumeState:
 
 
 def _send_point(
-    cycle: Cycle, mirror: MirrorState, source: VolumeState, target: VolumeState | None, point: str
-) -> Transfer | None:
+    cycle: Cycle,
+    mirror: MirrorState,
+    source: VolumeState,
+    target: VolumeState | None,
+    point: str,
+    result: _Result,
+) -> None:
+    def settle(arrived: replication.Arrived) -> None:
+        result.arrived = arrived
+
     sent = replication.send_volume(
         cycle.world.fleet,
         mirror.volume,
@@ -118,10 +154,12 @@ def _send_point(
         target,
         snapshot=point,
         owner=(target.owner if target else None) or source.owner or Owner(cycle.world.topology.name, "", keys.new_id()),
-        guard=claim_guard(cycle.world, cycle.plan, Guard()),
+        guard=_guard(cycle),
         stop=cycle.stop,
         full_ok=target is None or not target.snapshots,
+        settle=settle,
     )
-    if not sent.steps:
-        return None
-    return Transfer(mirror.volume, mirror.from_array, mirror.to_array, sent.common, sent.bytes, sent.seconds)
+    if sent.steps:
+        result.transfers.append(
+            Transfer(mirror.volume, mirror.from_array, mirror.to_array, sent.common, sent.bytes, sent.seconds)
+        )
