@@ -24,7 +24,6 @@ def test_pool_of_the_copy_full(shop: Shop) -> None:
         assert f"{shop.there}-a" in said.text, str(said)
         assert "out of space" in said.text, str(said)
         assert shop.points_at(shop.there) == before, "nothing is visible half"
-        assert shop.mirrors() != {"synced"}
         assert shop.last() == marks, "who runs goes on"
     shop.well(marks)
 
@@ -69,12 +68,12 @@ def test_array_without_its_pool_after_a_restart(shop: Shop) -> None:
     array.start()
     array.exec(["zfs", "umount", "-a"])
     wait("the pool to be let go", lambda: array.exec(["zpool", "export", "tank"], check=False).rc == 0, 20)
-    now = shop.status()
-    assert any("pool tank" in sentence and "import" in sentence for sentence in now["degraded"]), now
+    assert "pool tank" in shop.silent()[array.name]
+    assert shop.status()["phase"] == "degraded"
     said = shop.protect(ok=False)
     assert "pool tank" in said.text, str(said)
-    refused = shop.move(shop.there, ok=False)
-    assert "pool tank" in refused.text, str(refused)
+    # As after the loss of the array: guests can be stopped, but what was not sent is lost. Nobody has asked for it here.
+    assert shop.foretold(shop.there)["kind"] == "disaster"
     assert exports(array) == {}
     array.exec(["zpool", "import", "-d", str(array.folder / "disk"), "tank"])
     array.exec(["zfs", "mount", "-a"])
@@ -148,7 +147,7 @@ def test_array_that_is_not_to_be_trusted_is_not_ready(shop: Shop, why: str) -> N
         shop.one_writer()
     with refuse(shop.array(home)):
         assert sentence in shop.protect(ok=False).text
-        # It does not prove that its guests are stopped: that is asked of a person, and nothing is done.
-        assert "give your word" in shop.move(target, ok=False).text
+        assert sentence in shop.silent()[f"{home}-a"]
+        assert shop.foretold(target)["kind"] == "disaster"
         assert {name.rpartition("-")[0] for names in running(shop.lab).values() for name in names} == {home}
     assert shop.well(marks)["epoch"] == epoch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dr_provider.model.errors import MoveFailed
 from dr_provider.reconcile.run import Outcome
 from tests.lab_stack.support.machines import received, running, slow
@@ -31,6 +33,28 @@ def test_link_between_the_sites_cut_in_a_transfer(shop: Shop) -> None:
     shop.lab.heal()
     shop.well(marks)
     assert point in shop.points_at(shop.there)
+
+
+def test_link_between_the_sites_cut_in_a_transfer_that_may_go_round(shop: Shop) -> None:
+    def auto(document: dict[str, Any]) -> None:
+        for array in document["arrays"].values():
+            array["transfer"] = "auto"
+
+    file = shop.write_topology(auto, "auto.yaml")
+    shop.ballast("db", 8)
+    marks = shop.write()
+    target = shop.array(shop.there)
+    with slow(shop.lab, target):
+        start = received(shop.lab, target)
+        run = shop.begin("protect", PLAN, "--now", file=file)
+        run.until("data under way", lambda: received(shop.lab, target) > start + 2 * MIB)
+        shop.lab.cut(shop.here, shop.there)
+        assert "the transfer was cut" in str(run.ended())
+    # The arrays do not reach each other any more; the operator reaches both.
+    said = shop.dr("protect", PLAN, "--now", file=file)
+    assert said.json["plans"][PLAN]["point"] in shop.points_at(shop.there), str(said)
+    shop.lab.heal()
+    shop.well(marks)
 
 
 def test_link_between_the_sites_cut_at_the_stop_of_a_move_leads_back(shop: Shop) -> None:

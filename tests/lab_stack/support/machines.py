@@ -102,8 +102,10 @@ def unclean(array: Machine, vm: str) -> bool:
 @contextmanager
 def full_pool(array: Machine, *, left: int = 0) -> Iterator[None]:
     """No room but `left` bytes in the array's pool, while this lasts: all of it is reserved for somebody else."""
+    array.exec(["zfs", "create", "-o", "canmount=off", "tank/somebody-else"])
+    # Asked for after the creation, which needs some room itself.
     room = int(array.exec(["zfs", "get", "-Hp", "-o", "value", "available", "tank"]).out)
-    array.exec(["zfs", "create", "-o", "canmount=off", "-o", f"reservation={room - left}", "tank/somebody-else"])
+    array.exec(["zfs", "set", f"reservation={room - left}", "tank/somebody-else"])
     try:
         yield
     finally:

@@ -169,8 +169,18 @@ class Shop:
         self.here = site
         return outcome
 
+    def foretold(self, site: str) -> dict[str, Any]:
+        """What a move would be; nothing is done."""
+        found: dict[str, Any] = self.dr("failover", PLAN, "--to", site, "--dry-run").json
+        return found
+
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = self.dr("status").json["plans"][PLAN]
+        return found
+
+    def silent(self) -> dict[str, str]:
+        """Why an array or a host says nothing, by its name."""
+        found: dict[str, str] = self.dr("status").json["silent"]
         return found
 
     def mirrors(self) -> set[str]:
@@ -290,6 +300,9 @@ def _document(lab: Lab) -> dict[str, Any]:
         if keys["driver"] == "libvirt":
             # Guests write only what they are asked to, so that each number is exact.
             keys["boot"] = {**keys["boot"], "cmdline": f"{keys['boot']['cmdline']} ledger=idle"}
+        else:
+            # A cut link is to be one: else what is sent goes round by the operator's machine.
+            keys["transfer"] = "direct"
     return {
         "version": 1,
         "name": "lab-stack",
