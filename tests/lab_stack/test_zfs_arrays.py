@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from dr_provider.arrays.zfs.calls import owner_words
+from dr_provider.model import keys
 from dr_provider.model.errors import NotReady
 from dr_provider.model.state import ArrayState, VolumeState
 from tests.lab_stack.zfs_pair import ZfsPair
@@ -129,6 +131,29 @@ def test_an_array_that_was_switched_off_offers_nothing_and_is_whole(pair: ZfsPai
     pair.a.map_lun("shop", ["db"], "host-1")
     pair.write(pair.a, "shop", "db", 0, b"again")
     assert pair.read(pair.a, "shop", "db", 0, 5) == b"again"
+
+
+def test_what_is_in_the_log_at_a_power_failure_is_dated_before_it(pair: ZfsPair) -> None:
+    history(pair, clones=False)
+    pair.a.map_lun("shop", ["db"], "host-1")
+    pair.write(pair.a, "shop", "db", 0, b"acknowledged")
+    machine = pair.machine("a")
+    machine.kill()
+    lost = int(time.time())
+    while int(time.time()) <= lost:  # the array's clock tells whole seconds apart
+        time.sleep(0.05)
+    machine.start()
+    returned = pair.a.state().volumes["shop"]
+    assert returned.changed
+    assert returned.last_write is not None
+    assert keys.at(returned.last_write).timestamp() <= lost
+    assert pair.read(pair.a, "shop", "db", 0, 12) == b"acknowledged"
+    # What is written from now on is of now.
+    pair.a.map_lun("shop", ["db"], "host-1")
+    pair.write(pair.a, "shop", "db", 0, b"later")
+    written = pair.a.state().volumes["shop"].last_write
+    assert written is not None
+    assert keys.at(written).timestamp() > lost
 
 
 def _exported(pair: ZfsPair) -> Callable[[], object]:

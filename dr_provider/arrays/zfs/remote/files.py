@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 from .core import Context, fault_of_os
 from .datasets import Volume
 from .meta import folder, mount, mounts, own
+from .outage import last_sync
 
 __all__ = ["BORN", "changed", "last_write", "opened", "restamp", "stamp"]
 
@@ -29,10 +31,23 @@ _REAL = 1_000_000_000  # seconds; every stamp is below, every real time (from 20
 def opened(ctx: Context, volume: Volume) -> Volume:
     """The volume, mounted."""
     if volume.mounted is None:
+        began = int(time.time())
         mount(ctx, volume.dataset)
         volume.mounted = mounts()[volume.dataset]
         own(ctx, Path(volume.mounted))
+        if volume.kind == "data":
+            _date_back(ctx, volume, began)
     return volume
+
+
+def _date_back(ctx: Context, volume: Volume, began: int) -> None:
+    """What the mount itself has written are writes of before the array went down: nothing of an unmounted volume is offered to anybody.
+    Where their time cannot be told any more, they keep that of the mount, which errs on the careful side (a split instead of a safety copy)."""
+    replayed = [lun for lun, at in _times(ctx, volume).items() if at >= began]
+    known = last_sync(ctx) if replayed else None
+    if known is not None:
+        for lun in replayed:
+            _set(ctx, volume, lun, known)
 
 
 def _times(ctx: Context, volume: Volume) -> dict[str, int]:
@@ -42,9 +57,9 @@ def _times(ctx: Context, volume: Volume) -> dict[str, int]:
         raise fault_of_os(ctx, error, f"looking at the LUNs of volume {volume.name}") from error
 
 
-def _set(ctx: Context, volume: Volume, lun: str, time: int) -> None:
+def _set(ctx: Context, volume: Volume, lun: str, at: int) -> None:
     try:
-        os.utime(volume.file(lun), (time, time))
+        os.utime(volume.file(lun), (at, at))
     except OSError as error:
         raise fault_of_os(ctx, error, f"stamping LUN {lun} of volume {volume.name}") from error
 
@@ -52,12 +67,12 @@ def _set(ctx: Context, volume: Volume, lun: str, time: int) -> None:
 def stamp(ctx: Context, volume: Volume) -> dict[str, int]:
     """Stamp what was written to; the stamp of each LUN. The volume is mounted."""
     times = _times(ctx, volume)
-    written = [time for time in times.values() if time >= _REAL]
+    written = [at for at in times.values() if at >= _REAL]
     if written:
         _note(ctx, volume.name, max(written))
     fresh = random.randrange(BORN + 1, _REAL)
-    for lun, time in times.items():
-        if time >= _REAL:
+    for lun, at in times.items():
+        if at >= _REAL:
             _set(ctx, volume, lun, fresh)
             times[lun] = fresh
     return times
@@ -66,9 +81,9 @@ def stamp(ctx: Context, volume: Volume) -> dict[str, int]:
 def restamp(ctx: Context, volume: Volume, stamps: Mapping[str, int]) -> None:
     """After the volume was set to a snapshot: what was written between its stamps and itself is no later write."""
     fresh = random.randrange(BORN + 1, _REAL)
-    for lun, time in _times(ctx, volume).items():
-        wanted = stamps.get(lun, fresh if time >= _REAL else time)
-        if time != wanted:
+    for lun, at in _times(ctx, volume).items():
+        wanted = stamps.get(lun, fresh if at >= _REAL else at)
+        if at != wanted:
             _set(ctx, volume, lun, wanted)
 
 
@@ -78,8 +93,8 @@ def born(ctx: Context, volume: Volume, lun: str) -> None:
 
 def changed(ctx: Context, volume: Volume, stamps: Mapping[str, int] | None) -> bool:
     """Whether a LUN was written since the snapshot that noted these stamps; None: since the volume was made."""
-    for lun, time in _times(ctx, volume).items():
-        if time == BORN or (stamps is None and time < _REAL) or (stamps is not None and stamps.get(lun) == time):
+    for lun, at in _times(ctx, volume).items():
+        if at == BORN or (stamps is None and at < _REAL) or (stamps is not None and stamps.get(lun) == at):
             continue
         return True
     return False
@@ -92,9 +107,9 @@ def _notes(ctx: Context, name: str) -> Path:
     return folder(ctx) / "written" / name
 
 
-def _note(ctx: Context, name: str, time: int) -> None:
+def _note(ctx: Context, name: str, at: int) -> None:
     try:
-        _notes(ctx, name).write_text(f"{time}\n")
+        _notes(ctx, name).write_text(f"{at}\n")
     except OSError as error:
         raise fault_of_os(ctx, error, f"noting when volume {name} was written to") from error
 
@@ -102,7 +117,7 @@ def _note(ctx: Context, name: str, time: int) -> None:
 def note_written(ctx: Context, volume: Volume) -> None:
     """Before the volume is set back: remember when it was last written to."""
     if volume.mounted is not None:
-        written = [time for time in _times(ctx, volume).values() if time >= _REAL]
+        written = [at for at in _times(ctx, volume).values() if at >= _REAL]
         if written:
             _note(ctx, volume.name, max(written))
 
@@ -114,7 +129,7 @@ def forget(ctx: Context, name: str) -> None:
 
 def last_write(ctx: Context, volume: Volume) -> str | None:
     """RFC 3339 by the array's clock; None: not that we know."""
-    times = [time for time in _times(ctx, volume).values() if time >= _REAL] if volume.mounted else []
+    times = [at for at in _times(ctx, volume).values() if at >= _REAL] if volume.mounted else []
     with contextlib.suppress(FileNotFoundError, ValueError):
         times.append(int(_notes(ctx, volume.name).read_text()))
     return datetime.fromtimestamp(max(times), UTC).isoformat().replace("+00:00", "Z") if times else None
