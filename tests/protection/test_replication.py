@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dr_provider.model.errors import Diverged, DrError, NoCommonSnapshot, NotFound, NothingToSend
+from dr_provider.model.records import Guard
 from dr_provider.model.state import Incoming
-from dr_provider.protection.replication import Step, plan_steps
+from dr_provider.protection.fleet import Fleet
+from dr_provider.protection.replication import Arrived, Step, common_tag, move_holds, plan_steps
 from tests.protection.samples import snap, volume
 
 
@@ -130,3 +132,49 @@ def test_names_alone_are_never_taken_for_a_common_snapshot(target: str, renamed:
     near = volume([snap(letter, guid=f"elsewhere-{letter}") for letter in target + ("Z" if renamed else "")])
     with pytest.raises(NoCommonSnapshot):
         plan_steps(near, volume(target), None)
+
+
+# -- holds ----------------------------------------------------------------------------------------
+
+
+class _Noted:
+    """A fleet whose arrays only note their calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+
+    def array(self, name: str) -> Any:
+        noted = self.calls
+
+        class Noting:
+            def hold(self, snapshots: dict[str, str], tag: str, _guard: Guard) -> None:
+                noted.append(("hold", name, dict(snapshots), tag))
+
+            def release(self, volumes: list[str], tag: str, _guard: Guard) -> None:
+                noted.append(("release", name, list(volumes), tag))
+
+        return Noting()
+
+
+def test_holds_of_volumes_move_together_the_new_one_first_and_the_target_before_the_source() -> None:
+    def state(name: str, peer: str) -> Any:
+        old = snap("p1", holds=(common_tag(peer, "p1"), "other"))
+        return volume([old, snap("p2")], name=name)
+
+    arrived = [Arrived(name, "east-a", "west-a", state(name, "west-a"), state(name, "east-a"), "p2") for name in "ab"]
+    fleet = _Noted()
+    move_holds(cast(Fleet, fleet), arrived, Guard())
+    assert fleet.calls == [
+        ("hold", "west-a", {"a": "p2", "b": "p2"}, "common.east-a.p2"),
+        ("release", "west-a", ["a", "b"], "common.east-a.p1"),
+        ("hold", "east-a", {"a": "p2", "b": "p2"}, "common.west-a.p2"),
+        ("release", "east-a", ["a", "b"], "common.west-a.p1"),
+    ]
+
+
+def test_holds_that_stand_where_they_should_are_left_alone() -> None:
+    held = volume([snap("p1", holds=[common_tag("west-a", "p1")])])
+    there = volume([snap("p1", holds=[common_tag("east-a", "p1")])])
+    fleet = _Noted()
+    move_holds(cast(Fleet, fleet), [Arrived("a", "east-a", "west-a", held, there, "p1")], Guard())
+    assert fleet.calls == []
