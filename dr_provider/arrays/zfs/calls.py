@@ -11,6 +11,7 @@ from dr_provider.arrays.base import NO_GUARD, Fabric
 from dr_provider.arrays.zfs.session import Session
 from dr_provider.arrays.zfs.ssh import Endpoint, SshOptions, parse_endpoint
 from dr_provider.model import addresses, credentials
+from dr_provider.model.errors import BadInput
 from dr_provider.model.records import Guard, Owner
 from dr_provider.model.topology import ArraySpec
 
@@ -52,8 +53,13 @@ class Calls:
             luns = {"service": "tgt", **luns, "portal": _portal(str(luns["portal"]))}
         chap = luns.get("chap")
         if chap:
-            password = credentials.resolve(str(chap["password"]), f"{self._where}, luns.chap")
-            luns["chap"] = {"user": str(chap["user"]), "password": password}
+            try:
+                password = credentials.resolve(str(chap["password"]), f"{self._where}, luns.chap")
+            except BadInput as error:
+                # It is asked for where a LUN is offered; a machine without it can still look, and move what is elsewhere.
+                luns["chap"] = {"user": str(chap["user"]), "password": None, "missing": str(error)}
+            else:
+                luns["chap"] = {"user": str(chap["user"]), "password": password}
         return {
             "name": self.name,
             "site": self.site,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dr_provider.model import keys
 from dr_provider.model.errors import DrError, Stopped
 from dr_provider.model.state import Reservation
 from dr_provider.reconcile.abreast import abreast
@@ -40,14 +41,24 @@ def stop(run: Run, action: Action) -> str:
     """Stop a VM: asked first, then hard. What the guest says of its last entry goes into the seal of the final snapshot."""
     vm, host = action.of["vm"], action.of["host"]
     site = run.view.topology.hosts[host].site
-    spec = run.view.topology.vms.get(vm)  # None: taken out of the topology while its side was away
-    reachable = spec is None or all(run.view.array_state(name, site) is not None for name in spec.volumes())
-    report = run.world.fleet.host(host).stop(vm, graceful=GRACEFUL if reachable else GRACEFUL_WITHOUT_DISKS)
+    report = run.world.fleet.host(host).stop(vm, graceful=_patience(run, vm, site))
     if report.how == "graceful":
         run.graceful.add(vm)
     if report.mark is not None:
         run.marks[vm] = report.mark
     return report.how
+
+
+def _patience(run: Run, vm: str, site: str) -> float:
+    """How long a guest is asked before it is stopped hard: one that has lost its disks has nothing to write out, and may wait for them for ever."""
+    spec = run.view.topology.vms.get(vm)
+    if spec is None:
+        return GRACEFUL  # taken out of the topology while its side was away
+    if any(run.view.array_state(name, site) is None for name in spec.volumes()):
+        return GRACEFUL_WITHOUT_DISKS
+    there = [(volume, keys.lun_name(vm, d.role)) for d in spec.disks if (volume := run.view.volume(d.volume, site))]
+    taken = there and all(lun in v.luns and v.luns[lun].mapped_to is None for v, lun in there)
+    return GRACEFUL_WITHOUT_DISKS if taken else GRACEFUL
 
 
 def rescan(run: Run, action: Action) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from dr_provider.arrays.zfs.calls import Calls
-from dr_provider.arrays.zfs.remote import exports, lio, tgt
+from dr_provider.arrays.zfs.remote import exports, lio, lunservice, tgt
 from dr_provider.arrays.zfs.remote.core import Context, Done, Fault
+from dr_provider.arrays.zfs.remote.datasets import Volume
 from dr_provider.arrays.zfs.remote.exports import Export
 from dr_provider.model.topology import ArraySpec
 
@@ -405,3 +406,20 @@ def test_an_array_known_by_its_address_only_shows_no_luns_and_offers_none() -> N
 def test_what_the_topology_leaves_out_of_luns(luns: dict[str, str], told: dict[str, str]) -> None:
     options = {"endpoints": ["ssh://root@a"], "pool": "tank", "luns": luns}
     assert Calls(ArraySpec("east-a", "east", "zfs", options), timeout=5)._config()["luns"] == told
+
+
+def test_an_account_without_its_password_here_is_asked_for_where_a_lun_is_offered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("DR_CHAP", raising=False)
+    luns = {"portal": "10.0.2.10", "chap": {"user": "dr", "password": "env:DR_CHAP"}}
+    spec = ArraySpec("east-a", "east", "zfs", {"endpoints": ["ssh://root@a"], "pool": "tank", "luns": luns})
+    chap = Calls(spec, timeout=5)._config()["luns"]["chap"]  # type: ignore[index]
+    tgtd = Tgtd()
+    ctx = tgtd.context(chap)
+    assert lunservice.offered(ctx) == {}
+    volume = Volume("tank/dr/vols/-/shop", "shop", 1, "data", True, 1, None, {}, mounted="/tank")
+    with pytest.raises(Fault, match="DR_CHAP is not set") as caught:
+        lunservice.offer(ctx, volume, "db", HOST)
+    assert caught.value.kind == "BadInput"
+    assert tgtd.asked == [["show", "target"]]

@@ -97,7 +97,7 @@ def stand_at(ctx: Context, found: Catalog, volume: Volume, known: Points, point:
         held = [p.full for p in known.seen if p.holds and p.full in newer]
         if held:
             release(ctx, held)
-        zfs(ctx, "rollback", "-r", point.full)
+        _roll_back(ctx, point.full)
         if writable:
             zfs(ctx, "inherit", "readonly", after.dataset)
     if not writable:
@@ -109,6 +109,20 @@ def stand_at(ctx: Context, found: Catalog, volume: Volume, known: Points, point:
         files.restamp(ctx, after, {name: told["stamp"] for name, told in point.luns.items()})
         _commit(ctx, after)
     return after
+
+
+def _roll_back(ctx: Context, full: str) -> None:
+    """zfs-fuse unmounts asynchronously, and says "I/O error" of a dataset that it has not let go of yet."""
+    words = ["zfs", "rollback", "-r", full]
+    end = time.monotonic() + BUSY_PATIENCE
+    while True:
+        done = attempt(ctx, words)
+        if done.status == 0:
+            return
+        if "i/o error" not in done.err.lower() or time.monotonic() > end:
+            run(ctx, words)  # "busy" is waited for, and what it says now is what counts
+            return
+        time.sleep(0.05)
 
 
 def _commit(ctx: Context, volume: Volume) -> None:

@@ -30,6 +30,9 @@ def mapped(ctx: Context, volume: Volume, seen: dict[str, str] | None = None) -> 
 
 
 def offer(ctx: Context, volume: Volume, lun: str, initiator: str) -> None:
+    chap = (ctx.config.get("luns") or {}).get("chap")
+    if chap and chap.get("missing"):
+        raise Fault("BadInput", chap["missing"])
     open_exports(ctx).export(name_of(ctx, volume, lun), str(volume.file(lun)), initiator)
 
 
