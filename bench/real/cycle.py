@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.calls import Call, Calls, counted_world
 from bench.real.guests import Stamps
 from bench.real.shop import ENTRIES
-from bench.real.sites import PEER, destroy, plainly, receive_all, volumes_on
+from bench.real.sites import PEER, ProcessorTime, destroy, plainly, receive_all, volumes_on
 from bench.real.topology import GUESTS, PLAN, volume_of
 from bench.report import Row
 from dr_provider.model.errors import DrError
@@ -29,11 +29,15 @@ FROZEN = 1.0
 
 @dataclass(frozen=True)
 class _Turn:
-    """Seconds of one cycle, of the same increments sent plainly (one after the other, all at once), and of the guests' stillness."""
+    """Seconds of one cycle, of the same increments sent plainly (one after the other, all at once), and of the guests' stillness.
+
+    `processor`: of the cycle and of the increments all at once, guests included; what another process takes of the machine is not in it.
+    """
 
     cycle: float
     serial: float
     abreast: float
+    processor: tuple[float, float]
     held: dict[str, float]
     between: float
     calls: list[Call]
@@ -44,41 +48,59 @@ def cycles(lab: Lab, path: Path, stamps: Stamps, *, repeats: int) -> list[Row]:
     calls = Calls()
     world = counted_world(load(path), calls)
     source, target = lab.machine("east-a"), lab.machine("west-a")
+    clock = ProcessorTime(lab)
 
-    def protect() -> tuple[float, str]:
+    def protect() -> tuple[float, float, str]:
         stamps.write(ENTRIES)
         calls.clear()
-        begin = time.monotonic()
+        processor, begin = clock.seconds(), time.monotonic()
         outcome = protect_plan(world, PLAN, now=True)
-        seconds = time.monotonic() - begin
+        seconds, processor = time.monotonic() - begin, clock.seconds() - processor
         if outcome.failures or outcome.warnings or outcome.point is None or outcome.level != "application":
             said = (*outcome.failures, *outcome.warnings) or (f"it reached {outcome.level}",)
             raise DrError(f"a cycle of plan {PLAN} did not go as it should: {'; '.join(said)}")
-        return seconds, outcome.point
+        return seconds, processor, outcome.point
 
-    _, before = protect()
+    _, _, before = protect()
     stamps.held()
     datasets = {volume_of(guest): volumes_on(source)[volume_of(guest)][0] for guest in GUESTS}
     for how in ("serial", "abreast"):
         receive_all(source, "west-a", {f"{how}-{name}": f"{at}@{before}" for name, at in datasets.items()})
     turns: list[_Turn] = []
     for turn in range(repeats):
-        seconds, point = protect()
+        seconds, processor, point = protect()
         held = {guest: max(spans) for guest, spans in stamps.held().items()}
         ways = ("serial", "abreast") if turn % 2 else ("abreast", "serial")
-        plain = {how: _plain(source, target, datasets, before, point, how) for how in ways}
-        turns.append(_Turn(seconds, plain["serial"], plain["abreast"], held, _between(calls.made), list(calls.made)))
+        plain: dict[str, tuple[float, float]] = {}
+        for how in ways:
+            began = clock.seconds()
+            took = _plain(source, "west-a", datasets, before, point, how)
+            plain[how] = (took, clock.seconds() - began)
+            _forget(target, datasets, before, how)
+        turns.append(
+            _Turn(
+                seconds,
+                plain["serial"][0],
+                plain["abreast"][0],
+                (processor, plain["abreast"][1]),
+                held,
+                _between(calls.made),
+                list(calls.made),
+            )
+        )
         before = point
     world.close()
     return [_overhead(turns), _frozen(turns)]
 
 
-def _plain(source: Machine, target: Machine, datasets: dict[str, str], base: str, point: str, how: str) -> float:
+def _plain(source: Machine, host: str, datasets: Mapping[str, str], base: str, point: str, how: str) -> float:
     steps = [(f"{at}@{base}", f"{at}@{point}", f"{PEER}/{how}-{name}") for name, at in datasets.items()]
-    seconds = plainly(source, "west-a", steps, how=how)
-    for _, _, copy in steps:
-        destroy(target, f"{copy}@{base}")
-    return seconds
+    return plainly(source, host, steps, how=how)
+
+
+def _forget(target: Machine, datasets: Iterable[str], base: str, how: str) -> None:
+    for name in datasets:
+        destroy(target, f"{PEER}/{how}-{name}@{base}")
 
 
 def _between(calls: Iterable[Call]) -> float:
@@ -103,6 +125,10 @@ def _overhead(turns: list[_Turn]) -> Row:
             "plainSeconds": {
                 "oneAfterTheOther": [round(turn.serial, 3) for turn in turns],
                 "allAtOnce": [round(turn.abreast, 3) for turn in turns],
+            },
+            "processorSeconds": {
+                "cycle": [round(turn.processor[0], 2) for turn in turns],
+                "plainAllAtOnce": [round(turn.processor[1], 2) for turn in turns],
             },
             "callsOfTheMiddleOne": [
                 [call.device, call.method, round(call.begin - begin, 3), round(call.end - call.begin, 3)]

@@ -7,7 +7,7 @@ from typing import Any
 from . import properties
 from .branches import collect, current, stand_at, stop_receiving, unmount
 from .core import Context, Fault, zfs
-from .datasets import RECORDS, VOLUME, Catalog, Lun, Volume, assign, catalog, need_volume, options, save, values
+from .datasets import RECORDS, VOLUME, Catalog, Lun, Volume, assign, catalog, need_volume, options, save
 from .meta import changing, mounts, reading
 from .points import POINT, SEAL, Point, Points, need_point, points, sweep
 from .volumes import place_for
@@ -230,8 +230,8 @@ def finish(
 
 
 def _check_guid(ctx: Context, volume: str, known: Points, name: str, guid: str) -> None:
-    found = values(ctx, [name], ["guid"]).get(name, {}).get("guid")
-    if found != guid or not known.all or known.all[-1] != name:
+    found = known.guids.get(name)
+    if found != guid or known.all[-1] != name:
         raise Fault(
             "CorruptRecord",
             f"volume {volume} on {ctx.where}: wanted snapshot {name} with guid {guid}, found {found or 'none'}; send it anew",

@@ -43,10 +43,11 @@ class Point:
 
 @dataclass
 class Points:
-    """Of one dataset, oldest first: `seen` are everyone's, `all` the full names of every snapshot there is."""
+    """Of one dataset, oldest first: `seen` are everyone's, `all` the full names of every snapshot there is, with its guid in `guids`."""
 
     seen: list[Point] = field(default_factory=list)
     all: list[str] = field(default_factory=list)
+    guids: dict[str, str] = field(default_factory=dict)
 
     def find(self, name: str) -> Point | None:
         return next((point for point in self.seen if point.name == name), None)
@@ -91,6 +92,7 @@ def _sorted_out(
         dataset, at, _ = full.partition("@")
         if at and dataset in found:
             found[dataset].all.append(full)
+            found[dataset].guids[full] = row["guid"]
             point = _point(ctx, by_dataset[dataset].name, full, row)
             if point is not None:
                 found[dataset].seen.append(point)
