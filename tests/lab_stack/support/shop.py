@@ -270,7 +270,7 @@ class Shop:
             left = decide_plan(world, PLAN, Want(site=self.here, by="test"), refresh=True)
         finally:
             world.close()
-        assert outcome.failures == ()
+        assert outcome.failures == (), outcome
         assert (left.actions, left.refused) == ((), ()), left
         assert (now["activeSite"], now["phase"], now["degraded"], now["protected"]) == (
             self.here,
