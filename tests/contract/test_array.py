@@ -173,6 +173,22 @@ def test_serial_rises_with_each_change_and_the_own_id_stays(pair: Pair) -> None:
     assert pair.a.state().own_id == before.own_id
 
 
+def test_what_a_safety_copy_holds_can_be_read(pair: Pair) -> None:
+    volume(pair.a, luns=("db", "log"))
+    pair.write(pair.a, "shop", "db", 3 * BLOCK, b"entry")
+    pair.write(pair.a, "shop", "log", 0, b"line")
+    pair.a.snapshot(["shop"], "s1")
+    pair.a.clone("shop", "s1", "copy", "safety", OWNER)
+    pair.a.snapshot(["copy"], "export")
+    found = {lun: bytearray(MIB) for lun in ("db", "log")}
+    for extent in pair.a.send("copy", None, "export"):
+        if extent.data is not None:
+            found[extent.lun][extent.offset : extent.offset + extent.length] = extent.data
+    assert found["db"].strip(b"\0") == b"entry"
+    assert found["db"].index(b"entry") == 3 * BLOCK
+    assert found["log"].strip(b"\0") == b"line"
+
+
 # -- names --------------------------------------------------------------------------------------
 
 

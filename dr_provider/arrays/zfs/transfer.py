@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dr_provider.arrays.base import NO_GUARD, Stream, check_name
+from dr_provider.arrays.base import NO_GUARD, Extent, Stream, check_name
 from dr_provider.arrays.zfs.calls import Calls, owner_words
+from dr_provider.arrays.zfs.contents import extents
 from dr_provider.arrays.zfs.remote.hop import never_connected
 from dr_provider.arrays.zfs.remote.pump import Stalled, pump
 from dr_provider.arrays.zfs.remote.transfer import send_words
@@ -47,6 +48,14 @@ class ZfsStream(Stream):
 
     source: TransferCalls | None = None
     step: Mapping[str, Any] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Extent]:
+        """A full copy's bytes, for whoever wants them here. Raises Conflict for what cannot be read so (see contents.py)."""
+        if self.source is None or self.base is not None:
+            raise Conflict(
+                f"volume {self.volume}: only a whole snapshot of a zfs array can be read here, not a step from another one"
+            )
+        return extents(self.source, self.volume, self.snapshot.name, self.luns)
 
 
 @dataclass

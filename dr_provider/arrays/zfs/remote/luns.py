@@ -11,9 +11,10 @@ from typing import Any
 from . import files
 from .branches import current
 from .core import Context, Fault, fault_of_os, op
-from .datasets import Lun, Volume, need_lun, need_volume, refuse_unwritable, save
+from .datasets import Lun, Volume, catalog, need_lun, need_volume, refuse_unwritable, save
 from .lunservice import mapped, offer, offered, withdraw
-from .meta import Change, changing, record_size
+from .meta import Change, changing, reading, record_size
+from .points import need_point, points
 
 __all__ = ["luns_folder"]
 
@@ -107,6 +108,26 @@ def _drafted(ctx: Context, change: Change, volume: str, lun: str, draft: str) ->
             f"LUN {lun} of volume {volume} on {ctx.where} is being made by another call; look again when it is done",
         )
     return mine
+
+
+@op("lun.place")
+def place_of(ctx: Context, *, volume: str, snapshot: str, lun: str) -> str:
+    """The file that holds a LUN as it is in the newest snapshot; Conflict where that is another one, or it was written to since."""
+    with reading(ctx):
+        mine = need_volume(ctx, catalog(ctx), volume)
+        need_lun(ctx, mine, lun)
+        known = points(ctx, [mine])[mine.dataset]
+        point = need_point(ctx, mine, known, snapshot)
+        refuse_unwritable(ctx, mine, f"be read at its snapshot {snapshot}")
+        files.opened(ctx, mine)
+        if point is not known.newest or files.changed(
+            ctx, mine, {name: at["stamp"] for name, at in point.luns.items()}
+        ):
+            raise Fault(
+                "Conflict",
+                f"volume {volume} on {ctx.where} was written to after its snapshot {snapshot}, which cannot be read alone; clone it first",
+            )
+        return str(mine.file(lun))
 
 
 @op("write_image")
