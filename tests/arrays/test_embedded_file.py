@@ -206,7 +206,15 @@ def test_the_registry_opens_what_is_built_and_refuses_the_rest_by_name(tmp_path:
     assert (by_address.own_id, by_address.capacity) == (own_id, 1 << 20)
     with pytest.raises(BadInput, match="driver ceph is not built yet"):
         open_array(ArraySpec("west-a", "west", "ceph"), timeout=5)
-    for address in ("zfs:ssh://root@west", "zfs:root@west/tank", "zfs:ssh://west/-tank", "ceph:x", "nfs:/x", "embedded:", "east-a"):
+    for address in (
+        "zfs:ssh://root@west",
+        "zfs:root@west/tank",
+        "zfs:ssh://west/-tank",
+        "ceph:x",
+        "nfs:/x",
+        "embedded:",
+        "east-a",
+    ):
         with pytest.raises(BadInput, match="nothing was done"):
             spec_at(address)
 

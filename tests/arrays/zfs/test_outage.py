@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,6 +78,6 @@ def test_the_start_is_that_of_the_daemon_else_of_the_kernel(tmp_path: Path) -> N
     assert outage.started(tmp_path) == 5000
     (tmp_path / "13").mkdir()
     (tmp_path / "13" / "comm").write_text("zfs-fuse\n")
-    ticks = 100 * outage.os.sysconf("SC_CLK_TCK")
+    ticks = 100 * os.sysconf("SC_CLK_TCK")
     (tmp_path / "13" / "stat").write_text(f"13 (zfs-fuse (x) S {' '.join(['0'] * 18)} {ticks} 0\n")
     assert outage.started(tmp_path) == 5100
