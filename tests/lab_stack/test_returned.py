@@ -104,6 +104,13 @@ def test_array_restarted_under_guests_of_a_side_that_was_given_up(shop: Shop) ->
 
 def _export_by_hand(array: Machine, vm: str, host: Machine) -> None:
     """As somebody would who wants the guest to run again: the target that its definition names, for anybody."""
+    # After a restart of the array nothing of it is mounted until it is asked for.
+    volumes = array.exec(["zfs", "list", "-H", "-o", "name,mounted", "-r", "tank/dr/vols"]).out.splitlines()
+    mine = [
+        name for name, mounted in map(str.split, volumes) if name.split("/")[-1].split(".")[0] == vm and mounted == "no"
+    ]
+    for name in mine:
+        array.exec(["zfs", "mount", name])
     definition = host.exec(["virsh", "dumpxml", vm]).out
     target = definition.split("protocol='iscsi' name='")[1].split("/")[0]
     tgt = ["tgtadm", "--lld", "iscsi", "--mode"]
