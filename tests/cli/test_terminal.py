@@ -73,9 +73,14 @@ def test_any_other_answer_changes_nothing(answer: str, topology: Path) -> None:
 def test_ctrl_c_at_the_question(topology: Path) -> None:
     child = terminal("quick", "resolve", "shop", "--keep", "west", topology=topology)
     child.expect("to go on: ")
-    child.sendintr()
-    status, said = ended(child)
-    assert status == 1
+    # Again where nothing comes of it, as a person does: a signal between the question and the wait for an answer is heard after it.
+    for _ in range(10):
+        child.sendintr()
+        if child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=2) == 0:
+            break
+    said = child.before or ""
+    child.close()
+    assert child.exitstatus == 1
     assert "stopped by Ctrl-C; nothing was changed" in said
     assert "Traceback" not in said
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -38,17 +39,14 @@ def test_killed_in_mid_move_then_cancel_and_up(shop: Project, group: bool) -> No
     if group:
         # The engine puts what it starts into groups of their own; a machine that loses power knows no groups.
         os.killpg(engine.pid, signal.SIGKILL)
-        for process in family:
-            process.kill()
+        _kill(family)
     else:
         engine.kill()
     engine.wait()
     # Nothing of ours may go on for long: the provider ends at the next action. The engine's own helpers do, and are ended here.
     _, alive = psutil.wait_procs(ours, timeout=20)
     assert not alive, f"{alive} go on"
-    for process in family:
-        if process.is_running():
-            process.kill()
+    _kill(family)
     for target in ("array:west-a", "array:east-a"):
         shop.bench.heal(target)
     shop.run("cancel", "--yes", ok=None)
@@ -59,6 +57,12 @@ def test_killed_in_mid_move_then_cancel_and_up(shop: Project, group: bool) -> No
     assert set(shop.running().values()) <= {"west-1", "west-2"}
     assert shop.exports()["shop"]["activeSite"] == "west"
     shop.no_changes()
+
+
+def _kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _wait_for(log: Path, text: str) -> None:

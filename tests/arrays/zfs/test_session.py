@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -96,13 +97,13 @@ class Far:
 
 @pytest.fixture
 def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Far]:
-    runtime = tmp_path / "run"
-    runtime.mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    made = Far(tmp_path)
-    yield made
-    for session in made.sessions:
-        session.close()
+    # Not below tmp_path: a socket's path must be short.
+    with tempfile.TemporaryDirectory(prefix="run") as runtime:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+        made = Far(tmp_path)
+        yield made
+        for session in made.sessions:
+            session.close()
 
 
 def alive(pid: int) -> bool:
@@ -380,7 +381,7 @@ def test_channels_for_data_share_a_connection_in_a_private_place(far: Far, tmp_p
     assert giver.finish(5.0) == (0, "")
     assert (tmp_path / "there").read_bytes() == data
     assert len([words for words in far.starts() if "ControlMaster=yes" in words]) == 1
-    assert (tmp_path / "run" / f"dr-{os.getuid()}").stat().st_mode & 0o777 == 0o700
+    assert (Path(os.environ["XDG_RUNTIME_DIR"]) / f"dr-{os.getuid()}").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_channel_that_breaks_says_why(far: Far) -> None:
