@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.calls import Call, Calls, counted_world
 from bench.real.sites import PEER, destroy, looked_into, plainly, receive_all, timed, volumes_on
 from bench.real.topology import plan_of_guests
 from bench.report import Row
@@ -16,7 +17,7 @@ from dr_provider.model.errors import DrError
 from dr_provider.model.loader import load
 from dr_provider.model.records import Guard, Owner
 from dr_provider.protection.replication import send_volume
-from dr_provider.reconcile.world import World, open_world
+from dr_provider.reconcile.world import World
 from lab.machines import Lab, Machine
 
 __all__ = ["PLAIN", "RSYNC", "SHARES", "transfers"]
@@ -54,6 +55,8 @@ class _Pair:
     lab: Lab
     world: World
     size: int
+    calls: Calls
+    """Of the product, since its last send began."""
     points: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -84,6 +87,7 @@ class _Pair:
         source, target = states
         if source is None:
             raise DrError(f"volume {_VOLUME} is not on east-a")
+        self.calls.clear()
         begin = time.monotonic()
         send_volume(
             fleet,
@@ -159,8 +163,9 @@ def _runs(size: int, share: float, turn: int) -> list[tuple[int, int]]:
 
 def transfers(lab: Lab, folder: Path, *, size: int, shares: dict[float, int]) -> list[Row]:
     """A full copy by each way, then increments; who goes first changes at each turn."""
-    world = open_world(load(plan_of_guests(lab, folder / "shop.yaml")), by="bench")
-    pair = _Pair(lab, world, size)
+    calls = Calls()
+    world = counted_world(load(plan_of_guests(lab, folder / "shop.yaml")), calls)
+    pair = _Pair(lab, world, size, calls)
     ways: dict[str, Callable[[], float]] = {"dr": pair.ours, "zfs": pair.plain, "rsync": pair.rsync}
     pair.change([(0, size)])
     full = {name: way() for name, way in ways.items()}
@@ -169,6 +174,7 @@ def transfers(lab: Lab, folder: Path, *, size: int, shares: dict[float, int]) ->
     turn = 0
     for share, repeats in shares.items():
         taken: dict[str, list[float]] = {name: [] for name in ways}
+        parts: list[list[Call]] = []
         changed = 0
         for _ in range(repeats):
             turn += 1
@@ -178,15 +184,23 @@ def transfers(lab: Lab, folder: Path, *, size: int, shares: dict[float, int]) ->
             names = list(ways)
             for name in names[turn % 3 :] + names[: turn % 3]:
                 taken[name].append(ways[name]())
+                if name == "dr":
+                    parts.append(list(calls.made))
             pair.check()
             pair.forget()
-        rows += _rows(share, changed, taken, full, smallest=share == min(shares))
+        rows += _rows(share, changed, taken, full, parts, smallest=share == min(shares))
     world.close()
     return rows
 
 
 def _rows(
-    share: float, changed: int, taken: dict[str, list[float]], full: dict[str, float], *, smallest: bool
+    share: float,
+    changed: int,
+    taken: dict[str, list[float]],
+    full: dict[str, float],
+    parts: list[list[Call]],
+    *,
+    smallest: bool,
 ) -> list[Row]:
     medians = {name: statistics.median(seconds) for name, seconds in taken.items()}
     speed = {name: changed / seconds / 2**20 for name, seconds in medians.items()}
@@ -194,6 +208,7 @@ def _rows(
         "bytesChanged": changed,
         "seconds": {name: [round(s, 3) for s in seconds] for name, seconds in taken.items()},
         "mebibytesPerSecond": {name: round(value, 1) for name, value in speed.items()},
+        "callsOfDr": [[[call.device, call.method, round(call.end - call.begin, 3)] for call in each] for each in parts],
         "fullCopySeconds": {name: round(seconds, 2) for name, seconds in full.items()},
     }
     remark = f"median of {len(taken['dr'])}, in turn; {changed / 2**20:.0f} MiB, " + ", ".join(

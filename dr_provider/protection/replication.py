@@ -2,14 +2,16 @@
 
 The planner looks for the newest snapshot that both copies have, by guid, and returns the shortest path from there, or a typed conflict
 whose sentence shows the evidence. The run moves the hold on the common snapshot only when the new one has arrived: the new one is held
-first, then the old one let go, so that at every moment both sides hold a snapshot that they share.
+first, on both sides, then the old one let go, so that at every moment both sides hold a snapshot that they share.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 from dr_provider.model import stopping
 from dr_provider.model.errors import Diverged, NoCommonSnapshot, NotFound, NothingToSend
@@ -184,37 +186,33 @@ class Arrived:
 
 
 def move_holds(fleet: Fleet, arrived: Iterable[Arrived], guard: Guard) -> None:
-    """Hold what is common now on both sides, and let older ones go; a call for all volumes that need the same.
-
-    The targets first: their holds are the ones that keep a failed-over side able to come back by an increment.
-    """
-    pairs: dict[tuple[str, str], list[Arrived]] = {}
+    """Hold what is common now on both sides, and only then let older ones go; one call for all volumes of an array that need the same, the
+    arrays side by side. Raises the first error once all calls have ended."""
+    fresh: dict[tuple[str, str], dict[str, str]] = {}
+    old: dict[tuple[str, str], list[str]] = {}
     for each in arrived:
-        pairs.setdefault((each.source_array, each.target_array), []).append(each)
-    for (source, target), some in pairs.items():
-        _hold(fleet, target, source, [(each.volume, each.target_state, each.common) for each in some], guard)
-        _hold(fleet, source, target, [(each.volume, each.source_state, each.common) for each in some], guard)
+        sides = (
+            (each.target_array, each.source_array, each.target_state),
+            (each.source_array, each.target_array, each.source_state),
+        )
+        for array, peer, state in sides:
+            prefix, tag = common_tag(peer, ""), common_tag(peer, each.common)
+            snapshots = state.snapshots if state else ()
+            held = {hold: s.name for s in snapshots for hold in s.holds if hold.startswith(prefix)}
+            if held.get(tag) != each.common:
+                fresh.setdefault((array, tag), {})[each.volume] = each.common
+            for other in held:
+                if other != tag:
+                    old.setdefault((array, other), []).append(each.volume)
+    _at_once(partial(fleet.array(array).hold, names, tag, guard) for (array, tag), names in fresh.items())
+    _at_once(partial(fleet.array(array).release, names, tag, guard) for (array, tag), names in old.items())
 
 
-def _hold(
-    fleet: Fleet, array: str, peer: str, wanted: Sequence[tuple[str, VolumeState | None, str]], guard: Guard
-) -> None:
-    """`wanted`: volume, its state, and the snapshot to hold. What is new is held before anything is let go."""
-    prefix = common_tag(peer, "")
-    fresh: dict[str, dict[str, str]] = {}
-    old: dict[str, list[str]] = {}
-    for volume, state, to in wanted:
-        tag = common_tag(peer, to)
-        held = {hold: s.name for s in (state.snapshots if state else ()) for hold in s.holds if hold.startswith(prefix)}
-        if held.get(tag) != to:
-            fresh.setdefault(tag, {})[volume] = to
-        for other in held:
-            if other != tag:
-                old.setdefault(other, []).append(volume)
-    for tag, snapshots in sorted(fresh.items()):
-        fleet.array(array).hold(snapshots, tag, guard)
-    for tag, volumes in sorted(old.items()):
-        fleet.array(array).release(volumes, tag, guard)
+def _at_once(calls: Iterable[Callable[[], None]]) -> None:
+    with ThreadPoolExecutor(thread_name_prefix="hold") as pool:
+        futures = [pool.submit(call) for call in calls]
+    for future in futures:
+        future.result()
 
 
 # -- the run ------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dr_provider.model.errors import Diverged, DrError, NoCommonSnapshot, NotFound, NothingToSend
+from dr_provider.model.errors import Diverged, DrError, NoCommonSnapshot, NotFound, NothingToSend, Unreachable
 from dr_provider.model.records import Guard
 from dr_provider.model.state import Incoming
 from dr_provider.protection.fleet import Fleet
@@ -138,16 +138,19 @@ def test_names_alone_are_never_taken_for_a_common_snapshot(target: str, renamed:
 
 
 class _Noted:
-    """A fleet whose arrays only note their calls."""
+    """A fleet whose arrays only note their calls; `deaf` refuses its holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, deaf: str = "") -> None:
+        self.deaf = deaf
         self.calls: list[tuple[object, ...]] = []
 
     def array(self, name: str) -> Any:
-        noted = self.calls
+        noted, deaf = self.calls, self.deaf
 
         class Noting:
             def hold(self, snapshots: dict[str, str], tag: str, _guard: Guard) -> None:
+                if name == deaf:
+                    raise Unreachable(f"{name} is silent")
                 noted.append(("hold", name, dict(snapshots), tag))
 
             def release(self, volumes: list[str], tag: str, _guard: Guard) -> None:
@@ -156,7 +159,7 @@ class _Noted:
         return Noting()
 
 
-def test_holds_of_volumes_move_together_the_new_one_first_and_the_target_before_the_source() -> None:
+def test_holds_of_volumes_move_together_and_nothing_is_let_go_before_both_sides_hold_the_new_one() -> None:
     def state(name: str, peer: str) -> Any:
         old = snap("p1", holds=(common_tag(peer, "p1"), "other"))
         return volume([old, snap("p2")], name=name)
@@ -164,12 +167,25 @@ def test_holds_of_volumes_move_together_the_new_one_first_and_the_target_before_
     arrived = [Arrived(name, "east-a", "west-a", state(name, "west-a"), state(name, "east-a"), "p2") for name in "ab"]
     fleet = _Noted()
     move_holds(cast(Fleet, fleet), arrived, Guard())
-    assert fleet.calls == [
-        ("hold", "west-a", {"a": "p2", "b": "p2"}, "common.east-a.p2"),
-        ("release", "west-a", ["a", "b"], "common.east-a.p1"),
-        ("hold", "east-a", {"a": "p2", "b": "p2"}, "common.west-a.p2"),
-        ("release", "east-a", ["a", "b"], "common.west-a.p1"),
+    both = {"a": "p2", "b": "p2"}
+    assert sorted(fleet.calls[:2]) == [
+        ("hold", "east-a", both, "common.west-a.p2"),
+        ("hold", "west-a", both, "common.east-a.p2"),
     ]
+    assert sorted(fleet.calls[2:]) == [
+        ("release", "east-a", ["a", "b"], "common.west-a.p1"),
+        ("release", "west-a", ["a", "b"], "common.east-a.p1"),
+    ]
+
+
+@pytest.mark.parametrize("deaf", ["east-a", "west-a"])
+def test_what_one_side_cannot_hold_the_other_does_not_let_go_for(deaf: str) -> None:
+    near = volume([snap("p1", holds=[common_tag("west-a", "p1")]), snap("p2")])
+    far = volume([snap("p1", holds=[common_tag("east-a", "p1")]), snap("p2")])
+    fleet = _Noted(deaf)
+    with pytest.raises(Unreachable):
+        move_holds(cast(Fleet, fleet), [Arrived("a", "east-a", "west-a", near, far, "p2")], Guard())
+    assert [call[0] for call in fleet.calls] == ["hold"]
 
 
 def test_holds_that_stand_where_they_should_are_left_alone() -> None:
