@@ -143,7 +143,9 @@ def delete_snapshots(ctx: Context, *, volume: str, snapshots: list[str], guard: 
         if newest in doomed and known.newest is not None and not mine.writable:
             # The next increment stands on what is the newest now, and so must the data.
             stand_at(ctx, found, mine, known, known.newest, writable=False)
-        collect(ctx)
+            collect(ctx)
+        elif found.kept:
+            collect(ctx)
 
 
 def _refuse_in_use(ctx: Context, found: Catalog, volume: Volume, point: Point) -> None:
