@@ -133,6 +133,21 @@ def test_an_array_that_was_switched_off_offers_nothing_and_is_whole(pair: ZfsPai
     assert pair.read(pair.a, "shop", "db", 0, 5) == b"again"
 
 
+def test_records_that_were_acknowledged_outlive_a_power_failure(pair: ZfsPair) -> None:
+    """zfs-fuse's fsync of a folder does nothing: without more, the last of them was gone."""
+    machine = pair.machine("a")
+    for round_ in range(3):
+        written = {f"shop/lease/p/{round_:05d}{number:05d}": f"beat {number}" for number in range(4)}
+        for key, value in written.items():
+            assert pair.a.create_record(key, value)
+        last = [*written][-1]
+        pair.a.put_record(last, "released")
+        machine.kill()
+        machine.start()
+        found = pair.a.state(records="shop/lease/").records
+        assert {key: found.get(key) for key in written} == {**written, last: "released"}
+
+
 def test_what_is_in_the_log_at_a_power_failure_is_dated_before_it(pair: ZfsPair) -> None:
     history(pair, clones=False)
     pair.a.map_lun("shop", ["db"], "host-1")
