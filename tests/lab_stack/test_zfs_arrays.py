@@ -82,6 +82,10 @@ def test_a_call_cut_at_any_command_is_completed_by_its_repetition(tmp_path: Path
             after, commands = what_counts(pair.a.state()), int(said)
             assert commands
             assert after != before
+        elif status == 0 and die:
+            # The first call had to ask for an unmount again, which zfs-fuse does in its own time: this one took fewer commands.
+            assert what_counts(pair.a.state()) == after
+            die = commands
         else:
             assert status == 9
             seen = what_counts(pair.a.state())
