@@ -7,7 +7,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-__all__ = ["Address", "Interface", "SshAddress", "derived_mac", "interface", "ip", "mac", "portal", "ssh"]
+__all__ = ["Address", "Interface", "SshAddress", "derived_mac", "interface", "ip", "mac", "portal", "s3_url", "ssh"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
@@ -21,6 +21,9 @@ _SSH = re.compile(
 )
 _PORTAL = re.compile(
     r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::(?P<port>[0-9]{1,5}))?", re.ASCII
+)
+_S3 = re.compile(
+    r"https?://(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::(?P<port>[0-9]{1,5}))?/?", re.ASCII
 )
 _ISCSI_PORT = 3260
 
@@ -107,6 +110,17 @@ def portal(text: str) -> tuple[str, int]:
     if match is None:
         raise ValueError("wanted an iSCSI portal: an address and port such as 10.0.2.10:3260")
     return match["host"].strip("[]"), _port(match["port"], _ISCSI_PORT) or _ISCSI_PORT
+
+
+def s3_url(text: str) -> str:
+    """The address of an S3-like object store: http or https, a host, and perhaps a port."""
+    match = _S3.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            "wanted the address of an object store, such as https://s3.example.org:9000, and nothing else in it"
+        )
+    _port(match["port"], None)
+    return text.rstrip("/")
 
 
 def _port(text: str | None, default: int | None) -> int | None:

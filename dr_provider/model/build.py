@@ -31,6 +31,7 @@ from dr_provider.model.topology import (
     TierSpec,
     VmSpec,
     VolumeSpec,
+    WitnessSpec,
 )
 
 __all__ = ["Draft", "absolute", "build"]
@@ -42,6 +43,7 @@ DEFAULTS: Mapping[str, Data] = {
     "embedded array": {"capacity": 16 << 40, "latency": 0.0, "width": 16},
     "embedded host": {"latency": 0.0, "width": 8},
     "zfs array": {"dataset": "dr", "ssh": {}, "sudo": False, "transfer": "auto", "recordSize": 32 << 10, "width": 16},
+    "s3 witness": {"bucket": "dr-witness", "region": "us-east-1"},
     "libvirt host": {"ssh": {}, "disks": "iscsi", "machine": "q35"},
 }
 
@@ -59,6 +61,7 @@ class Draft:
     vms: dict[str, VmSpec | None] = field(default_factory=dict)
     plans: dict[str, PlanSpec | None] = field(default_factory=dict)
     source_budget: float = 10.0
+    witness: WitnessSpec | None = None
     host_sites: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """By plan: the sites under `hosts`, those that allow any host too."""
     torn: frozenset[str] = frozenset()
@@ -77,7 +80,8 @@ def absolute(data: Data, base: FilePath) -> dict[str, Any]:
         if isinstance(value, str) and value:
             owner[key] = os.path.normpath(base / value)
 
-    for owner in (*each("arrays"), *each("hosts")):
+    witness = result.get("witness")
+    for owner in (*each("arrays"), *each("hosts"), *([witness] if isinstance(witness, dict) else [])):
         if owner.get("driver") == "embedded":
             mend(owner, "path")
         keys = owner.get("ssh")
@@ -96,7 +100,9 @@ def absolute(data: Data, base: FilePath) -> dict[str, Any]:
 
 def build(data: Data, bad: tuple[Path, ...]) -> Draft:
     """Build what is well-formed. `bad` are the paths at which the schema found faults."""
-    torn = {str(path[0]) for path in bad if len(path) == 1} | ({"sites", "arrays", "hosts"} - set(data))
+    torn = {str(path[0]) for path in bad if len(path) == 1 or path[:1] == ("witness",)} | (
+        {"sites", "arrays", "hosts"} - set(data)
+    )
     broken = {path[:2] for path in bad if len(path) > 1}
     name = "" if "name" in torn else str(data.get("name", ""))
 
@@ -121,6 +127,7 @@ def build(data: Data, bad: tuple[Path, ...]) -> Draft:
             name: tuple(data["plans"][name].get("hosts", ())) for name, plan in plans.items() if plan is not None
         },
         source_budget=10.0 if "sourceBudget" in torn else units.duration(data.get("sourceBudget", "10s")),
+        witness=None if "witness" in torn else _witness(data.get("witness")),
         torn=frozenset(torn),
     )
 
@@ -148,6 +155,13 @@ def _array(name: str, data: Data) -> ArraySpec:
 
 def _host(name: str, data: Data) -> HostSpec:
     return HostSpec(name, data["site"], data["driver"], data.get("cluster"), _options(data, "host"))
+
+
+def _witness(data: Data | None) -> WitnessSpec | None:
+    if data is None:
+        return None
+    own = {key: value for key, value in data.items() if key != "driver"}
+    return WitnessSpec(data["driver"], dict(DEFAULTS.get(f"{data['driver']} witness", {})) | own)
 
 
 def _network(name: str, data: Data) -> NetworkSpec:

@@ -55,6 +55,10 @@ def describe_changes(old: Topology, new: Topology) -> list[str]:
     )
     changes += [f"site {name}: removed" for name in old.sites if name not in new.sites]
     changes += [f"site {name}: added" for name in new.sites if name not in old.sites]
+    if (old.witness is None) != (new.witness is None):
+        changes.append(f"witness: {'removed' if new.witness is None else 'added'}")
+    else:
+        changes += [f"witness: {what}" for what in _values("", old.witness, new.witness, "")]
     for section, kind in _SECTIONS.items():
         before: Mapping[str, object] = getattr(old, section)
         after: Mapping[str, object] = getattr(new, section)

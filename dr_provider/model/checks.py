@@ -10,15 +10,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path as FilePath
 
-from dr_provider.model import checks_drivers, checks_network, checks_placement
+from dr_provider.model import checks_drivers, checks_network, checks_placement, checks_witness
 from dr_provider.model.build import Draft
 from dr_provider.model.problems import Path, Report, did_you_mean, listed
 from dr_provider.model.topology import PlanSpec, VolumeSpec
 from dr_provider.model.units import format_duration, format_size
 
 __all__ = ["check"]
-
-_LATER_FENCING = ("witness", "lease")
 
 
 def check(draft: Draft, report: Report, *, check_images: bool) -> None:
@@ -38,6 +36,7 @@ def check(draft: Draft, report: Report, *, check_images: bool) -> None:
     _plan_volumes(draft, report)
     checks_network.check(draft, report)
     checks_placement.check(draft, report)
+    checks_witness.check(draft, report)
 
 
 def _unknown(kind: str, name: str, known: Collection[str]) -> str:
@@ -151,8 +150,6 @@ def _plan(draft: Draft, plan: PlanSpec, report: Report) -> None:
             f"{format_duration(plan.rpo)} is less than replicate.every, {every}, so it could never be kept; "
             f"wanted at least {every}, or a smaller replicate.every",
         )
-    if plan.fencing in _LATER_FENCING:
-        report.add((*path, "fencing"), f"fencing by {plan.fencing} is not built yet; leave it out or say operator")
     if plan.restart == "in-site":
         report.add((*path, "restart"), "in-site restart is not built yet; leave it out or say none")
     if plan.commit_window is not None:

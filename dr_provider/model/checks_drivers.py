@@ -47,6 +47,10 @@ def _references(draft: Draft) -> Iterator[tuple[Path, str]]:
             if isinstance(chap, dict):
                 yield (key, name, "luns", "chap", "password"), str(chap["password"])
 
+    keys = draft.witness.options.get("credentials") if draft.witness is not None else None
+    for name, reference in keys.items() if isinstance(keys, dict) else ():
+        yield ("witness", "credentials", name), str(reference)
+
 
 def _one_place(draft: Draft, report: Report) -> None:
     """Two arrays or hosts in one place would be one under two names."""

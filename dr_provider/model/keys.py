@@ -7,6 +7,7 @@ import uuid
 from datetime import UTC, datetime
 
 __all__ = [
+    "alive_key",
     "at",
     "claim_key",
     "declared_key",
@@ -15,7 +16,9 @@ __all__ = [
     "drill_volume",
     "epoch_key",
     "epoch_prefix",
+    "grant_key",
     "host_key",
+    "known_key",
     "lease_key",
     "lease_prefix",
     "lun_name",
@@ -34,6 +37,7 @@ __all__ = [
     "tombstone_key",
     "topology_key",
     "vm_uuid",
+    "witness_key",
 ]
 
 _POINT = re.compile(r"e(\d+)-s(\d+)-([0-9a-f]+)")
@@ -66,6 +70,22 @@ def lease_prefix(topology: str, plan: str) -> str:
 
 def lease_key(topology: str, plan: str, n: int) -> str:
     return f"{topology}/lease/{plan}/{n:010d}"
+
+
+def alive_key(topology: str, plan: str, site: str) -> str:
+    return f"{topology}/alive/{plan}/{site}"
+
+
+def witness_key(topology: str) -> str:
+    return f"{topology}/witness"
+
+
+def known_key(topology: str, plan: str) -> str:
+    return f"{topology}/known/{plan}"
+
+
+def grant_key(topology: str, plan: str, number: int) -> str:
+    return f"{topology}/grant/{plan}/{number:06d}"
 
 
 def split_key(topology: str, plan: str) -> str:

@@ -99,6 +99,7 @@ def _topology(draft: Draft, text: str) -> Topology:
         plans=_whole(draft.plans),
         source_budget=draft.source_budget,
         text=text,
+        witness=draft.witness,
     )
 
 

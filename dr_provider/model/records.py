@@ -14,8 +14,15 @@ public format: golden tests load old records. Records are JSON of the dataclasse
     <T>/owner/<kind>/<name>                 Owner: whose a volume, LUN, VM, mirror or plan is; stands from its first making to its destruction
     <T>/drill/<plan>/<drill>                DrillRecord: what a drill made on this array and the hosts of its site
     <T>/host/<host>                         MadeHost: the host was made once; one that is missing since is never made anew
+    <T>/alive/<plan>/<site>                 Alive: the run lease of a site's guard; at other sites, at the witness, and as a promise at the site itself
+    <T>/witness                             WitnessPin: which witness this topology asks; on the arrays and on the witness itself
     <T>/blob/topology                       the stored topology (StoredTopology); not part of an array's sweep
     <T>/blob/journal/<plan>/<run>           a run's journal, for people; not part of an array's sweep
+
+The witness also keeps:
+
+    <T>/known/<plan>                        Known: the highest committed epoch that it was told of
+    <T>/grant/<plan>/<number>               Grant: who may commit that epoch; made by create-if-absent
 
 Records of a volume (they are captured by its snapshots and travel with them) have these keys: `intent`.
 """
@@ -27,12 +34,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = [
+    "Alive",
     "Claim",
     "Declared",
     "DrillRecord",
     "Epoch",
+    "Grant",
     "Guard",
     "Intent",
+    "Known",
     "Lease",
     "MadeHost",
     "Owner",
@@ -44,6 +54,7 @@ __all__ = [
     "StoredTopology",
     "Tombstone",
     "VmLevel",
+    "WitnessPin",
 ]
 
 Level = Literal["application", "off", "crash"]
@@ -157,6 +168,8 @@ class Claim:
     aborting: bool = False
     safety: Mapping[str, str] = field(default_factory=dict)
     lost_since: str | None = None
+    fenced: str = ""
+    """How the source was proved to be stopped without a word: `lease` or `witness`. A guard that sees it stops its VMs."""
 
 
 @dataclass(frozen=True)
@@ -259,4 +272,56 @@ class StoredTopology:
     serial: int
     sha256: str
     text: str
+    time: str
+
+
+@dataclass(frozen=True)
+class Alive:
+    """A run lease: as long as `beat` rises, the guard of the site where the plan is active lives, and its VMs may run.
+
+    A guard that could renew at none of `counts` (arrays by name, and `witness`) for `ttl` seconds has stopped the VMs before another
+    `MARGIN` seconds are over. `ended`: it was ended in order, and stops nothing any more.
+    """
+
+    plan: str
+    site: str
+    epoch: int
+    epoch_id: str
+    beat: int
+    ttl: float
+    guard: str
+    counts: tuple[str, ...]
+    time: str
+    ended: bool = False
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Leave to commit an epoch, given by the witness to one claim."""
+
+    plan: str
+    number: int
+    claim: str
+    site: str
+    by: str
+    time: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """The highest committed epoch of a plan, as told to the witness."""
+
+    plan: str
+    number: int
+    id: str
+    site: str
+    time: str
+
+
+@dataclass(frozen=True)
+class WitnessPin:
+    """Ties the witness at a place to a topology. One that answers there without this id has forgotten what it was told."""
+
+    id: str
+    place: str
     time: str

@@ -20,6 +20,7 @@ __all__ = [
     "SnapshotState",
     "VmState",
     "VolumeState",
+    "WitnessState",
 ]
 
 VolumeKind = Literal["data", "drill", "safety"]
@@ -144,12 +145,24 @@ class Silent:
 
 
 @dataclass(frozen=True)
+class WitnessState:
+    """The witness in one sweep: its records of this topology. `pinned`: it is known to be the one that was asked before."""
+
+    records: Mapping[str, str] = field(default_factory=dict)
+    pinned: bool = True
+
+
+@dataclass(frozen=True)
 class Observation:
-    """One sweep over the arrays and hosts of a topology. An object inside a state that is not listed there is *absent*."""
+    """One sweep over the arrays and hosts of a topology. An object inside a state that is not listed there is *absent*.
+
+    `witness` None: the topology has none.
+    """
 
     arrays: Mapping[str, ArrayState | Silent]
     hosts: Mapping[str, HostState | Silent]
     time: str
+    witness: WitnessState | Silent | None = None
 
     def array(self, name: str) -> ArrayState | None:
         """The array's state, or None while nothing is known of it."""

@@ -22,6 +22,7 @@ __all__ = [
     "Topology",
     "VmSpec",
     "VolumeSpec",
+    "WitnessSpec",
 ]
 
 OnFailure = Literal["wait", "continue", "retry"]
@@ -178,6 +179,21 @@ class PlanSpec:
 
 
 @dataclass(frozen=True)
+class WitnessSpec:
+    """The record store on a third place. `options` holds the driver's own keys as the schema names them; credentials in it are references."""
+
+    driver: str
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """Where it is, in one line without a credential: another place is another witness."""
+        if self.driver == "s3":
+            return f"s3 {self.options['url']} {self.options['bucket']}"
+        return f"{self.driver} {self.options['path' if self.driver == 'embedded' else 'array']}"
+
+
+@dataclass(frozen=True)
 class Topology:
     """The whole document. `text` is the canonical JSON of the document, as it is stored on the arrays; it holds no credential."""
 
@@ -191,6 +207,7 @@ class Topology:
     plans: Mapping[str, PlanSpec]
     source_budget: float = 10.0
     text: str = ""
+    witness: WitnessSpec | None = None
 
     def plan_volumes(self, plan: str) -> tuple[VolumeSpec, ...]:
         """The volumes of a plan, by name."""

@@ -250,3 +250,34 @@ def test_the_documentation_names_every_key() -> None:
     text = (Path(__file__).parents[2] / "docs" / "topology.md").read_text(encoding="utf-8")
     keys = {path.rsplit(".", 1)[1] for path, _ in _keys(schema(), "schema")}
     assert {key for key in keys if key not in text} == set()
+
+
+@pytest.mark.parametrize(
+    ("keys", "options", "place"),
+    [
+        ({"driver": "embedded", "path": "w.db"}, {"path": "/base/w.db"}, "embedded /base/w.db"),
+        ({"driver": "array", "array": "south-a"}, {"array": "south-a"}, "array south-a"),
+        (
+            {"driver": "s3", "url": "https://s3.example.org:9000/", "credentials": {"accessKey": "env:A", "secretKey": "file:/k"}},
+            {"bucket": "dr-witness", "region": "us-east-1", "url": "https://s3.example.org:9000/",
+             "credentials": {"accessKey": "env:A", "secretKey": "file:/k"}},
+            "s3 https://s3.example.org:9000/ dr-witness",
+        ),
+    ],
+)  # fmt: skip
+def test_a_witness(keys: dict[str, Any], options: dict[str, Any], place: str) -> None:
+    def change(doc: dict[str, Any]) -> None:
+        doc["sites"]["south"] = {}
+        doc["arrays"]["south-a"] = {"site": "south", "driver": "embedded", "path": ".dr/south-a.db"}
+        doc["witness"] = keys
+
+    text = json.dumps(topology_document(plan={"fencing": "witness"}, change=change))
+    topology = parse(text, source="t.yaml", base=BASE)
+    assert topology.witness is not None
+    assert (topology.witness.driver, topology.witness.options, topology.witness.place) == (
+        keys["driver"],
+        options,
+        place,
+    )
+    assert parse(topology.text, source="stored", base=Path("/elsewhere")) == topology
+    assert parse(json.dumps(topology_document()), source="t.yaml", base=BASE).witness is None

@@ -101,6 +101,25 @@ def crowd(doc: Doc) -> None:
 
 NIC = ("vms", "db", "nics", 0)
 SHOP = ("plans", "shop")
+KEYS = {"accessKey": "env:A", "secretKey": "env:B"}
+
+
+def third_place(doc: Doc) -> None:
+    doc["sites"]["south"] = {}
+    doc["arrays"]["south-a"] = {"site": "south", "driver": "embedded", "path": ".dr/south-a.db"}
+
+
+def witness(also: Callable[[Doc], None] = lambda doc: None, **keys: Any) -> Callable[[Doc], None]:
+    """A witness of these keys, and a plan that asks it."""
+
+    def change(doc: Doc) -> None:
+        also(doc)
+        doc["witness"] = keys
+        doc["plans"]["shop"]["fencing"] = "witness"
+
+    return change
+
+
 Case = tuple[str, Callable[[Doc], None], str, tuple[str, ...]]
 
 FORM: list[Case] = [
@@ -262,7 +281,75 @@ CROSS: list[Case] = [
         "plans.shop.restart",
         ("in-site restart is not built yet; leave it out or say none",),
     ),
-    ("fencing", put(*SHOP, "fencing", to="witness"), "plans.shop.fencing", ("witness is not built yet",)),
+    (
+        "fencing",
+        put(*SHOP, "fencing", to="witness"),
+        "plans.shop.fencing",
+        ("needs the top-level section witness", "third site"),
+    ),
+    (
+        "witness's file",
+        witness(driver="embedded", path=".dr/east-a.db"),
+        "witness.path",
+        ("array east-a has the same file",),
+    ),
+    (
+        "witness's array",
+        witness(driver="array", array="eastt-a"),
+        "witness.array",
+        ("no array eastt-a", "mean east-a?"),
+    ),
+    (
+        "witness at a site",
+        witness(driver="array", array="west-a"),
+        "witness.array",
+        ("west-a stands at west, a site of plan shop", "no array at a third site yet"),
+    ),
+    (
+        "witness at a site, another is there",
+        witness(third_place, driver="array", array="east-a"),
+        "witness.array",
+        ("would be lost with it; wanted one at a third site: south-a",),
+    ),
+    ("witness without a driver", witness(path="w.db"), "witness", ("driver is missing", "what it is")),
+    ("witness of no driver", witness(driver="etcd"), "witness.driver", ("found etcd; wanted embedded, array or s3",)),
+    ("witness without a file", witness(driver="embedded"), "witness", ("path is missing",)),
+    (
+        "witness's key",
+        witness(driver="embedded", path="w.db", url="x"),
+        "witness.url",
+        ("no key url in an embedded witness",),
+    ),
+    (
+        "S3 without credentials",
+        witness(driver="s3", url="https://s3.example.org"),
+        "witness",
+        ("credentials is missing",),
+    ),
+    (
+        "S3's secret itself",
+        witness(driver="s3", url="https://s3.example.org", credentials={"accessKey": "env:A", "secretKey": "hunter2"}),
+        "witness.credentials.secretKey",
+        ("found what is no reference",),
+    ),
+    (
+        "S3's secret in the address",
+        witness(driver="s3", url="https://me:hunter2@s3.example.org", credentials=KEYS),
+        "witness.url",
+        ("wanted the address of an object store",),
+    ),
+    (
+        "S3's port",
+        witness(driver="s3", url="https://s3.example.org:70000", credentials=KEYS),
+        "witness.url",
+        ("port 70000 is none",),
+    ),
+    (
+        "S3's bucket",
+        witness(driver="s3", url="https://s3.example.org", bucket="No", credentials=KEYS),
+        "witness.bucket",
+        ("a bucket's name",),
+    ),
     ("window", put(*SHOP, "commitWindow", to="1h"), "plans.shop.commitWindow", ("not built yet",)),
     ("rpo", put(*SHOP, "rpo", to="1m"), "plans.shop.rpo", ("1m is less than replicate.every, 5m",)),
     (
