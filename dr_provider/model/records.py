@@ -1,7 +1,8 @@
 """What is written on arrays: owners, guards, intents, seals, epochs, claims, leases, pins; and the keys they stand under.
 
 All keys of one topology start with `<topology>/`, so that several topologies can share an array. Everything here is
-public format: golden tests load old records. Records are JSON of the dataclasses (`model.codec`).
+public format: golden tests load old records. Records are JSON of the dataclasses (`model.codec`); what is a `Record` carries a checksum
+of its content beside its fields.
 
     <T>/pin                                 Pin: which array this is to this topology
     <T>/peers                               PeerPins: own ids and last seen serials of all the topology's arrays
@@ -49,6 +50,7 @@ __all__ = [
     "PeerPin",
     "PeerPins",
     "Pin",
+    "Record",
     "Seal",
     "Split",
     "StoredTopology",
@@ -60,8 +62,12 @@ __all__ = [
 Level = Literal["application", "off", "crash"]
 
 
+class Record:
+    """What stands on arrays under a key of its own: its text carries a checksum, so that damage is told from what was written."""
+
+
 @dataclass(frozen=True)
-class Owner:
+class Owner(Record):
     """Who made an object. `stack` is "project/stack", or "" for what `dr` made without Pulumi; `incarnation` tells one create from the next."""
 
     topology: str
@@ -92,7 +98,7 @@ class VmLevel:
 
 
 @dataclass(frozen=True)
-class Intent:
+class Intent(Record):
     """Stands on each volume before a group snapshot is taken, so that it is in it: what belongs together, and how to restore it.
 
     `definitions` maps VM name to the canonical JSON of its VmDefinition as it ran; `hosts` to the host it ran on.
@@ -113,7 +119,7 @@ class Intent:
 
 
 @dataclass(frozen=True)
-class Seal:
+class Seal(Record):
     """Says that a group is whole: set on each member's snapshot after the thaw was checked. Travels with the snapshot."""
 
     group: str
@@ -123,7 +129,7 @@ class Seal:
 
 
 @dataclass(frozen=True)
-class Epoch:
+class Epoch(Record):
     """A period in which one site may write. The first, number 1, is committed when the plan is first made."""
 
     plan: str
@@ -144,7 +150,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Claim:
+class Claim(Record):
     """A move under way, before its commit. What cannot be taken back stands here: word, chosen point, proofs.
 
     `point` is None as long as a final snapshot is still to be taken. `stopped` names the VMs that ran when the claim was made:
@@ -173,7 +179,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Lease:
+class Lease(Record):
     """One reconciler at a time per plan. `beat` rises while the holder lives; expired means that it stood still for the ttl."""
 
     plan: str
@@ -189,7 +195,7 @@ class Lease:
 
 
 @dataclass(frozen=True)
-class Pin:
+class Pin(Record):
     """Ties an array's own id to its name in a topology; written on the array itself at first use."""
 
     topology: str
@@ -206,14 +212,14 @@ class PeerPin:
 
 
 @dataclass(frozen=True)
-class PeerPins:
+class PeerPins(Record):
     """On every array: the own id of each of the topology's arrays, and the highest serial seen of it (an older one was restored from a backup)."""
 
     arrays: Mapping[str, PeerPin] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Split:
+class Split(Record):
     """Both sides have written since `fork`; nothing is resynced until an operator says which one to keep.
 
     `epoch`: the committed number when it was found. A later epoch has ended it: only a resolve is committed over a split.
@@ -228,14 +234,14 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Declared:
+class Declared(Record):
     plan: str
     site: str
     time: str
 
 
 @dataclass(frozen=True)
-class Tombstone:
+class Tombstone(Record):
     kind: str
     name: str
     plan: str
@@ -243,7 +249,7 @@ class Tombstone:
 
 
 @dataclass(frozen=True)
-class MadeHost:
+class MadeHost(Record):
     """A new, empty host in the place of one that was lost would say of its VMs that they are off."""
 
     host: str
@@ -251,7 +257,7 @@ class MadeHost:
 
 
 @dataclass(frozen=True)
-class DrillRecord:
+class DrillRecord(Record):
     """What a drill made at its site, so that its end finds all of it: volumes (clones) and holds on `array`, VMs on hosts."""
 
     plan: str
@@ -266,7 +272,7 @@ class DrillRecord:
 
 
 @dataclass(frozen=True)
-class StoredTopology:
+class StoredTopology(Record):
     """The topology as stored on every array: canonical JSON text, its sha256 and a number that rises with each change."""
 
     serial: int

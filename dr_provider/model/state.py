@@ -88,7 +88,11 @@ class VolumeState:
 
 @dataclass(frozen=True)
 class ArrayState:
-    """One array in one sweep. `records` are those under the prefix asked for, blobs left out. `peers`: which of the arrays asked for it reaches."""
+    """One array in one sweep. `records` are those under the prefix asked for, blobs left out. `peers`: which of the arrays asked for it reaches.
+
+    `damaged`: keys of records that fail their checksum here; in `records` stands what others know in their place, or nothing
+    (protection.damage).
+    """
 
     own_id: str
     serial: int
@@ -98,6 +102,7 @@ class ArrayState:
     records: Mapping[str, str] = field(default_factory=dict)
     peers: Mapping[str, bool] = field(default_factory=dict)
     clock: str = ""
+    damaged: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

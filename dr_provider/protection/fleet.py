@@ -8,17 +8,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from dr_provider.arrays.base import Array
 from dr_provider.hypervisors.base import Hypervisor
 from dr_provider.model import keys
-from dr_provider.model.codec import load
+from dr_provider.model.codec import damaged, dump, load
 from dr_provider.model.errors import CorruptRecord, DeviceFault, NotReady, Unreachable
 from dr_provider.model.records import PeerPins, Pin
 from dr_provider.model.state import ArrayState, HostState, Observation, Silent
 from dr_provider.model.topology import ArraySpec, HostSpec, Topology
+from dr_provider.protection.damage import set_aside
 
 __all__ = ["Fleet", "OpenArray", "OpenHost"]
 
@@ -170,6 +171,8 @@ class Fleet:
 
     def _pinned(self, arrays: dict[str, ArrayState | Silent]) -> dict[str, ArrayState | Silent]:
         """Answers that do not come from the array that was pinned become *not ready*."""
+        answers = {name: state for name, state in arrays.items() if isinstance(state, ArrayState)}
+        arrays = {**arrays, **set_aside(self.topology.name, answers)}
         expected: dict[str, tuple[str, int]] = {name: (own, 0) for name, own in self.pins.items()}
         for name, state in arrays.items():
             if isinstance(state, ArrayState):
@@ -185,8 +188,18 @@ class Fleet:
                 reason = f"{state.reason}; it was in use before (its id is {expected[0]}), so no new one is made in its place: bring the array back"
                 return Silent(reason, ready=False)
             return state
-        text = state.records.get(keys.pin_key(self.topology.name))
-        pin = load(Pin, text, f"array {name}, its pin") if text else None
+        key = keys.pin_key(self.topology.name)
+        text = state.records.get(key)
+        if text and damaged(text) and expected is not None and state.own_id == expected[0]:
+            # The others know it for what it is.
+            text = dump(Pin(self.topology.name, name, state.own_id, self.topology.arrays[name].site, state.clock))
+            state = replace(state, records={**state.records, key: text}, damaged=state.damaged | {key})
+        try:
+            pin = load(Pin, text, f"array {name}, its pin") if text else None
+        except CorruptRecord as error:
+            return Silent(
+                f"{error}; no array that answers remembers this one, so it is treated as unreachable", ready=False
+            )
         fault = ""
         if expected is not None and state.own_id != expected[0]:
             fault = f"array {name}: the one that was pinned has the id {expected[0]}, the one that answers has {state.own_id}"

@@ -21,6 +21,7 @@ from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.reconcile.aside import decide_abort, decide_create, decide_resolve
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Decision, Want
+from dr_provider.reconcile.mending import damage_warnings
 from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.repair import decide_repair, fence_mapped, level_copies, restore_copies, stop_stale
 from dr_provider.reconcile.source import Source, look_at_source
@@ -69,7 +70,7 @@ def decide(view: PlanView, want: Want) -> Decision:
         decision = replace(base, kind="none", actions=(), warnings=(reason, *base.warnings), exit_bad=True)
     else:
         decision = _move(view, want, epoch, word)
-    return replace(decision, notes=(*notes, *decision.notes))
+    return replace(decision, notes=(*notes, *decision.notes), warnings=(*decision.warnings, *damage_warnings(view)))
 
 
 def _under_way(view: PlanView, want: Want, claim: Claim, epoch: Epoch, word: Word | None) -> Decision:

@@ -18,6 +18,7 @@ from dr_provider.model.records import Epoch
 from dr_provider.model.state import Silent
 from dr_provider.reconcile.copies import CopyStanding, standing, wrote_after
 from dr_provider.reconcile.decision import Decision, Want
+from dr_provider.reconcile.mending import mend_records
 from dr_provider.reconcile.starts import export_again, start_vms, unasked, waiting
 from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.view import PlanView, VmPlace
@@ -47,6 +48,7 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
     notes: list[str] = []
 
     before = _records(view, epoch, steps)
+    mend_records(view, steps, after=before)
     warnings += _silent_side(view, active, active=True)
     word = parse_word(plan, want.word)
     unsure = () if word is not None and word.epoch == epoch.number else unasked(view, epoch)

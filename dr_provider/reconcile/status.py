@@ -16,6 +16,7 @@ from dr_provider.model.state import Silent
 from dr_provider.model.units import format_duration
 from dr_provider.protection.catalogue import RecoveryPoint, newest
 from dr_provider.protection.mirrors import MirrorState, lag_limit, mirror_states
+from dr_provider.reconcile.mending import damage_warnings
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
@@ -192,7 +193,7 @@ def _warnings(view: PlanView, mirrors: tuple[MirrorState, ...]) -> tuple[str, ..
         said.append(
             f"plan {view.spec.name} is not protected: no other site has a whole recovery point of epoch {view.epoch.number if view.epoch else 0}"
         )
-    return tuple(dict.fromkeys(said))
+    return tuple(dict.fromkeys([*said, *damage_warnings(view)]))
 
 
 def _best_point(view: PlanView) -> RecoveryPoint | None:

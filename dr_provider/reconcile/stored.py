@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 
 from dr_provider.model import keys
-from dr_provider.model.codec import dump, load
+from dr_provider.model.codec import damaged, dump, load
 from dr_provider.model.errors import DeviceFault, NotReady, Unreachable
 from dr_provider.model.records import Guard, StoredTopology
 from dr_provider.model.state import Observation
@@ -23,7 +23,7 @@ def _digest(topology: Topology) -> str:
 def _stored(
     topology: Topology, fleet: Fleet, seen: Observation, arrays: Iterable[str]
 ) -> dict[str, StoredTopology | None]:
-    """What each answering one of the arrays stores; None: nothing yet."""
+    """What each answering one of the arrays stores; None: nothing yet, or a text that was damaged, which is written anew."""
     found: dict[str, StoredTopology | None] = {}
     for name in sorted(arrays):
         if seen.array(name) is None:
@@ -32,7 +32,8 @@ def _stored(
             text = fleet.array(name).read_record(keys.topology_key(topology.name))
         except (Unreachable, NotReady, DeviceFault):
             continue
-        found[name] = load(StoredTopology, text, f"array {name}, the stored topology") if text else None
+        whole = text is not None and not damaged(text)
+        found[name] = load(StoredTopology, str(text), f"array {name}, the stored topology") if whole else None
     return found
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from dr_provider.arrays.embedded.blocks import read_range
 from dr_provider.arrays.embedded.rows import need_lun, need_volume
 from dr_provider.arrays.embedded.store import store_of
+from dr_provider.model.errors import NotFound
 
-__all__ = ["lun_size", "read_lun"]
+__all__ = ["damage_record", "lun_size", "read_lun"]
 
 
 def lun_size(path: Path, volume: str, lun: str) -> int:
@@ -26,3 +27,16 @@ def read_lun(path: Path, volume: str, lun: str, offset: int = 0, length: int | N
         row = need_lun(db, found, lun, where)
         end = row.size if length is None else min(row.size, offset + length)
         return read_range(db, found, row, offset, max(0, end - offset), f"LUN {lun} of volume {volume} in {where}")
+
+
+def damage_record(path: Path, key: str) -> None:
+    """Flip one bit of a record's text at rest. Raises NotReady and NotFound."""
+    with store_of(path).writing() as db:
+        row = db.execute("SELECT value FROM record WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise NotFound(f"record {key} is not in array file {path}; nothing was damaged")
+        text = str(row[0])
+        at = len(text) // 2
+        db.execute(
+            "UPDATE record SET value = ? WHERE key = ?", (text[:at] + chr(ord(text[at]) ^ 1) + text[at + 1 :], key)
+        )

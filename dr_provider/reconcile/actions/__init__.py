@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from dr_provider.model.errors import DrError
-from dr_provider.reconcile.actions import claims, compute, drills, founding, reversing, storage
+from dr_provider.reconcile.actions import claims, compute, drills, founding, mending, reversing, storage
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decision import Action
 
@@ -41,6 +41,7 @@ VERBS: Mapping[str, Callable[[Run, Action], str]] = {
     "settle": reversing.settled,
     "remirror": reversing.remirror,
     "record": claims.record,
+    "mend": mending.mend,
     "split": claims.split,
     "aborting": claims.aborting,
     "withdraw": claims.withdraw,

@@ -50,7 +50,8 @@ def _walk(place: Path, before: str) -> Iterator[str]:
 
 def read(ctx: Context, key: str) -> str | None:
     try:
-        return _path(ctx, key).read_text(encoding="utf-8")
+        # What is no UTF-8 was damaged: its reader says which record it is.
+        return _path(ctx, key).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
     except OSError as error:
