@@ -282,7 +282,7 @@ class StoredTopology(Record):
 
 
 @dataclass(frozen=True)
-class Alive:
+class Alive(Record):
     """A run lease: as long as `beat` rises, the guard of the site where the plan is active lives, and its VMs may run.
 
     A guard that could renew at none of `counts` (arrays by name, and `witness`) for `ttl` seconds has stopped the VMs before another
@@ -302,7 +302,7 @@ class Alive:
 
 
 @dataclass(frozen=True)
-class Grant:
+class Grant(Record):
     """Leave to commit an epoch, given by the witness to one claim."""
 
     plan: str
@@ -314,7 +314,7 @@ class Grant:
 
 
 @dataclass(frozen=True)
-class Known:
+class Known(Record):
     """The highest committed epoch of a plan, as told to the witness."""
 
     plan: str
@@ -325,7 +325,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class WitnessPin:
+class WitnessPin(Record):
     """Ties the witness at a place to a topology. One that answers there without this id has forgotten what it was told."""
 
     id: str
