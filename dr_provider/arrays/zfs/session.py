@@ -195,7 +195,7 @@ class Session:
             if left <= 0:
                 break
             share = left / (len(order) - number)
-            words = ssh_words(endpoint, self.options, ["python3", "-u", "-c", BOOTSTRAP], connect_timeout=share)
+            words = ssh_words(endpoint, self.options, ["python3", "-ISu", "-c", BOOTSTRAP], connect_timeout=share)
             connection = self._start(words, endpoint)
             error = connection.wait_hello(time.monotonic() + share)
             if error is None:
