@@ -242,10 +242,17 @@ class Declared(Record):
 
 @dataclass(frozen=True)
 class Tombstone(Record):
+    """Something was removed while a side of it was silent. `incarnation`: of the owner that removed it; what carries a later one is not meant
+    ("": whatever is there). `delete_data`: as the topology said. `arrays`: those of the thing (none: the plan's); `volume`: a LUN's."""
+
     kind: str
     name: str
     plan: str
     time: str
+    incarnation: str = ""
+    delete_data: bool = False
+    arrays: tuple[str, ...] = ()
+    volume: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The catalogue of recovery points: which groups are whole, where. Pure: made from one observation.
 
-Invariant: only a group whose own members are all present and sealed at a site is a recovery point there. Points are
-ordered by (epoch, sequence), never by clock.
+Invariant: only a group whose own members are all present and sealed at a site is a recovery point there; those that are no volumes of
+the plan any more do not count. Points are ordered by (epoch, sequence), never by clock.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ class SitePoint:
 
 @dataclass(frozen=True)
 class RecoveryPoint:
-    """A group by its id. `sites` has an entry for each site where at least one member is present and known."""
+    """A group by its id. `sites` has an entry for each site where at least one member is present and known.
+
+    `members`: those of its volumes that are the plan's still; `intent.members` are all that it was taken of.
+    """
 
     id: str
     epoch: int
@@ -46,6 +49,7 @@ class RecoveryPoint:
     intent: Intent
     seal: Seal | None
     sites: Mapping[str, SitePoint] = field(default_factory=dict)
+    members: tuple[str, ...] = ()
 
     @property
     def order(self) -> tuple[int, int, str]:
@@ -118,8 +122,11 @@ def catalogue(topology: Topology, plan: str, seen: Observation) -> tuple[Recover
 def _point(topology: Topology, name: str, intent: Intent, seen: Observation) -> RecoveryPoint:
     sites: dict[str, SitePoint] = {}
     first_seal: Seal | None = None
+    # A volume that was taken out of the plan since is restored by nobody, and its absence takes nothing from the others.
+    current = {volume.name for volume in topology.plan_volumes(intent.plan)}
+    members = tuple(name for name in intent.members if name in current)
     for site in topology.plans[intent.plan].sites:
-        volumes = _volumes_at(topology, site, intent.members, seen)
+        volumes = _volumes_at(topology, site, members, seen)
         present: dict[str, SnapshotState] = {}
         for member, volume in volumes.items():
             snapshot = volume.snapshot(name) if volume else None
@@ -131,11 +138,13 @@ def _point(topology: Topology, name: str, intent: Intent, seen: Observation) -> 
         first_seal = first_seal or next((seal for seal in seals.values() if seal), None)
         sites[site] = SitePoint(
             arrays={member: str(topology.copy_at(member, site)) for member in present},
-            missing=tuple(member for member in intent.members if member not in present),
+            missing=tuple(member for member in members if member not in present),
             unsealed=tuple(member for member, seal in seals.items() if seal is None),
             holds=frozenset(hold for snapshot in present.values() for hold in snapshot.holds),
         )
-    return RecoveryPoint(name, intent.epoch, intent.sequence, intent.group, intent.time, intent, first_seal, sites)
+    return RecoveryPoint(
+        name, intent.epoch, intent.sequence, intent.group, intent.time, intent, first_seal, sites, members
+    )
 
 
 def newest(points: Iterable[RecoveryPoint], site: str) -> RecoveryPoint | None:

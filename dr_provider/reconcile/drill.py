@@ -169,13 +169,13 @@ def _hold_and_clone(
 ) -> _Drill:
     """Write the record, then hold the point and clone every volume of it."""
     plan = view.spec.name
-    volumes = tuple(keys.drill_volume(member, drill) for member in point.intent.members)
+    volumes = tuple(keys.drill_volume(member, drill) for member in point.members)
     for array in view.site_arrays(site):
         record = DrillRecord(
             plan, drill, site, owner.stack, point.id, array, volumes, dict(placement.hosts), keys.stamp(keys.now())
         )
         world.fleet.array(array).put_record(keys.drill_key(view.topology.name, plan, drill), dump(record), guard)
-    for member in point.intent.members:
+    for member in point.members:
         array = view.copy_array(member, site)
         world.fleet.array(array).hold({member: point.id}, f"drill.{drill}", guard)
         world.fleet.array(array).clone(member, point.id, keys.drill_volume(member, drill), "drill", owner, guard=guard)

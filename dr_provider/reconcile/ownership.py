@@ -67,7 +67,7 @@ class _Change:
 
 
 def take(world: World, kind: str, name: str, plan: str, arrays: Iterable[str], owner: Owner) -> None:
-    """Write the owner on every answering array that has another, and take away a tombstone."""
+    """Write the owner on every answering array that has another, and take away a tombstone wherever there is one."""
     topology, seen = world.topology.name, world.look()
     wanted = _Change(keys.owner_key(topology, kind, name), dump(owner))
     tombstone = keys.tombstone_key(topology, kind, name)
@@ -77,8 +77,14 @@ def take(world: World, kind: str, name: str, plan: str, arrays: Iterable[str], o
             continue
         if state.records.get(wanted.key) != wanted.value:
             _put(world, array, wanted, claim_guard(topology, plan))
-        if tombstone in state.records:
-            world.fleet.array(array).delete_record(tombstone)
+    for array in seen.arrays:
+        state = seen.array(array)
+        if state is not None and tombstone in state.records:
+            try:
+                world.fleet.array(array).delete_record(tombstone)
+            except (Unreachable, NotReady) as error:
+                # What is in the topology again has no use for it, and `forget-removed` takes it away later.
+                world.progress(f"array {array}: {error}")
 
 
 def give_back(world: World, kind: str, name: str, plan: str, arrays: Iterable[str], owner: Owner) -> None:
@@ -96,10 +102,20 @@ def forget(world: World, kind: str, name: str, arrays: Iterable[str]) -> None:
                 continue
 
 
-def bury(world: World, kind: str, name: str, plan: str) -> None:
-    """Leave a tombstone on every array that answers: a side that is silent now must learn that the thing is gone."""
-    topology = world.topology.name
-    record = dump(Tombstone(kind, name, plan, keys.stamp(keys.now())))
+def bury(
+    world: World,
+    kind: str,
+    name: str,
+    plan: str,
+    arrays: Iterable[str],
+    owner: Owner,
+    *,
+    delete_data: bool = False,
+    volume: str = "",
+) -> None:
+    """Leave a tombstone on every array that answers: a side that is silent now must learn that the thing is gone (`tombstones.py`)."""
+    topology, now = world.topology.name, keys.stamp(keys.now())
+    record = dump(Tombstone(kind, name, plan, now, owner.incarnation, delete_data, tuple(arrays), volume))
     for array in world.topology.arrays:
         if world.look().array(array) is not None:
             _put(world, array, _Change(keys.tombstone_key(topology, kind, name), record), Guard())

@@ -196,11 +196,14 @@ def release_volume(
             said.append(f"volume {volume}: released on {array}, its data stays")
     if delete_data:
         ownership.forget(world, "volume", volume, arrays)
-        if silent:
-            ownership.bury(world, "volume", volume, plan)
-            said.append(f"volume {volume}: {', '.join(silent)} does not answer and keeps its copy; a tombstone says so")
     else:
         ownership.give_back(world, "volume", volume, plan, arrays, owner)
+    if silent:
+        ownership.bury(world, "volume", volume, plan, arrays, owner, delete_data=delete_data)
+        then = "destroyed" if delete_data else "released"
+        said.append(
+            f"volume {volume}: {', '.join(silent)} does not answer; its copy there is {then} when it is back (a tombstone says so)"
+        )
     return Released(tuple(said))
 
 
@@ -247,6 +250,10 @@ def ensure_lun(world: World, vm: str, role: str, owner: Owner, *, adopt: bool = 
             guard = ownership.claim_guard(topology.name, plan)
             image = disk.image if state is None else None
             world.fleet.array(array).create_lun(disk.volume, name, disk.size, image=image, guard=guard)
+        if state is not None and not state.online:
+            # It was released here, and is wanted again.
+            guard = ownership.claim_guard(topology.name, plan)
+            world.fleet.array(array).set_lun_online(disk.volume, [name], True, guard)
         ownership.take(world, "lun", name, plan, spec.arrays, owner)
     except MoveInProgress:
         pending = in_move(plan)
@@ -279,10 +286,13 @@ def release_lun(
     if notes is not None:
         return notes
     ownership.refuse_in_move(world, plan, arrays, f"LUN {lun}")
+    seen, topology = world.look(), world.topology.name
+    silent = ownership.silent_among(seen, arrays)
     if not delete_data:
         ownership.give_back(world, "lun", lun, plan, arrays, owner)
+        if silent:
+            ownership.bury(world, "lun", lun, plan, arrays, owner, volume=volume)
         return Released((f"LUN {lun}: released, its data stays in volume {volume}",))
-    seen, topology = world.look(), world.topology.name
     said = []
     for array in arrays:
         state = seen.array(array)
@@ -292,8 +302,8 @@ def release_lun(
         world.fleet.array(array).delete_lun(volume, lun, ownership.claim_guard(topology, plan))
         said.append(f"LUN {lun}: destroyed on {array}")
     ownership.forget(world, "lun", lun, arrays)
-    if ownership.silent_among(seen, arrays):
-        ownership.bury(world, "lun", lun, plan)
+    if silent:
+        ownership.bury(world, "lun", lun, plan, arrays, owner, delete_data=True, volume=volume)
     return Released(tuple(said))
 
 

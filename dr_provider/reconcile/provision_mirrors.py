@@ -123,8 +123,11 @@ def release_mirror(
     if notes is not None:
         return notes
     ownership.refuse_in_move(world, plan, pair, f"mirror {name}")
+    silent = ownership.silent_among(world.look(), pair)
     if not delete_data:
         ownership.give_back(world, "mirror", name, plan, pair, owner)
+        if silent:
+            ownership.bury(world, "mirror", name, plan, pair, owner)
         return Released((f"mirror {name}: released; both copies of the volume stay",))
     said = []
     for array in pair:
@@ -140,4 +143,6 @@ def release_mirror(
         if world.fleet.array(array).delete_volume(volume, found.owner, guard):
             said.append(f"mirror {name}: its copy on {array} is destroyed")
     ownership.forget(world, "mirror", name, pair)
+    if silent:
+        ownership.bury(world, "mirror", name, plan, pair, owner, delete_data=True)
     return Released(tuple(said))

@@ -9,6 +9,7 @@ Invariants:
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from dr_provider.model import keys, stopping
@@ -22,7 +23,7 @@ from dr_provider.model.errors import (
     NotReady,
     Unreachable,
 )
-from dr_provider.model.records import Owner
+from dr_provider.model.records import Guard, Owner
 from dr_provider.model.state import Silent, VmState
 from dr_provider.model.topology import VmSpec
 from dr_provider.model.vm import VmDefinition
@@ -34,7 +35,7 @@ from dr_provider.reconcile.provision import Released, ground, in_move, not_mine
 from dr_provider.reconcile.view import PlanView, VmPlace
 from dr_provider.reconcile.world import World
 
-__all__ = ["Placed", "VmResult", "ensure_vm", "release_vm"]
+__all__ = ["Placed", "VmResult", "ensure_vm", "release_vm", "remove_from"]
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,8 @@ def _start_on(world: World, view: PlanView, host: str, site: str, wanted: VmDefi
     for other in view.places:
         if other.vm == wanted.vm and other.site == site and other.host != host:
             fleet.host(other.host).undefine(wanted.name, other.state.definition.owner)
+    for volume, dropped in view.dropped_luns(wanted.vm, site).items():
+        fleet.array(view.copy_array(volume, site)).unmap_luns({volume: dropped}, guard)
     luns: dict[str, list[str]] = {}
     for disk in wanted.disks:
         luns.setdefault(disk.volume, []).append(disk.lun)
@@ -255,22 +258,23 @@ def release_vm(world: World, plan: str, vm: str, arrays: tuple[str, ...], owner:
             said.append(f"VM {vm} on {host}: it belongs to {whose or 'no stack'} now; nothing was done")
         else:
             mine.append((host, found))
-    if mine:
-        ownership.refuse_in_move(world, plan, arrays, f"VM {vm}")
     if said and not mine:
         return Released(tuple(said))
+    # Also where it is on no host that answers: the move may be about to start it.
+    ownership.refuse_in_move(world, plan, arrays, f"VM {vm}")
     for host, found in mine:
-        said.append(_remove(world, host, found, plan, arrays))
+        said.append(remove_from(world, host, found, arrays, lambda _array: ownership.claim_guard(topology.name, plan)))
     ownership.forget(world, "vm", vm, arrays)
     silent = sorted(name for name in topology.hosts if seen.host(name) is None)
     if silent and not said:
         said.append(f"VM {vm}: {', '.join(silent)} does not answer; if it is defined there, it stays")
     if silent or ownership.silent_among(seen, arrays):
-        ownership.bury(world, "vm", vm, plan)
+        ownership.bury(world, "vm", vm, plan, arrays, owner)
     return Released(tuple(said))
 
 
-def _remove(world: World, host: str, found: VmState, plan: str, arrays: tuple[str, ...]) -> str:
+def remove_from(world: World, host: str, found: VmState, arrays: Iterable[str], guard: Callable[[str], Guard]) -> str:
+    """Stop the VM on the host, take its LUNs from it and forget it; a line that says so. `guard`: what each array is to check. Raises Conflict."""
     driver, seen = world.fleet.host(host), world.look()
     # Read again on the host itself: what is about to be stopped must not have been taken over since the sweep.
     now = driver.state().vms.get(found.name)
@@ -292,7 +296,7 @@ def _remove(world: World, host: str, found: VmState, plan: str, arrays: tuple[st
             if lun is not None and lun.mapped_to in (None, initiator):
                 luns.setdefault(disk.volume, []).append(disk.lun)
         if luns:
-            world.fleet.array(array).unmap_luns(luns, ownership.claim_guard(world.topology.name, plan))
+            world.fleet.array(array).unmap_luns(luns, guard(array))
     if not driver.undefine(definition.name, definition.owner):
         raise Conflict(
             f"VM {found.name} on {host}: it was taken over while it was being removed; nothing more was done"

@@ -21,6 +21,7 @@ from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.mending import mend_records
 from dr_provider.reconcile.starts import export_again, start_vms, unasked, waiting
 from dr_provider.reconcile.steps import Steps
+from dr_provider.reconcile.tombstones import clear_removed
 from dr_provider.reconcile.view import PlanView, VmPlace
 from dr_provider.reconcile.word import parse_word
 
@@ -69,6 +70,8 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
         for other, side in stale.items():
             if side.ready:
                 warnings += restore_copies(view, active, other, steps, after=before, last=starts)
+        # Where the other side cannot be asked this one might be the past one: then it is only said.
+        notes += clear_removed(view, Steps() if unsure else steps, after=before)
     if want.point is not None and want.site == active:
         notes.append(f"plan {plan}: a recovery point applies to a move only, and the plan is at {active} already")
     for name, reason in _newer_elsewhere(view, active):

@@ -181,6 +181,20 @@ class PlanView:
         at = sorted((p for p in self.places if p.vm == vm and p.site == site), key=lambda p: (not p.running, p.host))
         return at[0] if at else None
 
+    def dropped_luns(self, vm: str, site: str) -> dict[str, list[str]]:
+        """LUNs at the site that are mapped still and were disks of the VM once, by volume: taken out of the topology since."""
+        disks = {keys.lun_name(vm, disk.role) for disk in self.topology.vms[vm].disks}
+        found = {}
+        for name in self.volume_names:
+            volume = self.volume(name, site)
+            luns = volume.luns.values() if volume else ()
+            mine = [
+                lun.name for lun in luns if lun.name.startswith(keys.lun_name(vm, "")) and lun.mapped_to is not None
+            ]
+            if dropped := sorted(set(mine) - disks):
+                found[name] = dropped
+        return found
+
     def running_at(self, site: str) -> tuple[VmPlace, ...]:
         return tuple(p for p in self.places if p.site == site and p.running)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from dr_provider.model.errors import DrError
-from dr_provider.reconcile.actions import claims, compute, drills, founding, mending, reversing, storage
+from dr_provider.reconcile.actions import claims, compute, drills, founding, mending, removed, reversing, storage
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decision import Action
 
@@ -46,6 +46,11 @@ VERBS: Mapping[str, Callable[[Run, Action], str]] = {
     "aborting": claims.aborting,
     "withdraw": claims.withdraw,
     "end-drill": drills.end,
+    "remove-vm": removed.remove_vm,
+    "remove-volume": removed.remove_volume,
+    "remove-lun": removed.remove_lun,
+    "give-back": removed.give_back,
+    "forget-removed": removed.forget_removed,
 }
 
 

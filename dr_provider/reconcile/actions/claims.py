@@ -161,7 +161,7 @@ def scan(run: Run, action: Action) -> str:
         raise DrError(
             f"plan {run.plan}: recovery point {point.id} is not whole at {site} any more; nothing was committed"
         )
-    for name in point.intent.members:
+    for name in point.members:
         volume = view.volume(name, site)
         if volume is None or not volume.writable:
             raise DrError(

@@ -74,6 +74,9 @@ def attach(run: Run, action: Action) -> str:
     if seen is None:
         raise DrError(f"VM {vm}: host {host} fell silent; run again to place the VM anew")
     _leave_others(run, vm, host, site)
+    # The VM is off: what it was mapped and is no disk of it any more would only stay in the way of who removes it.
+    for volume, luns in run.view.dropped_luns(vm, site).items():
+        run.array(run.view.copy_array(volume, site)).unmap_luns({volume: luns}, run.guard)
     mapping = begin_mapping(run, vm, host, site, seen.initiator)
     owner = run.owner_of(vm)
     run.world.fleet.host(host).define(
