@@ -69,12 +69,16 @@ class Fabric:
 
 @dataclass(frozen=True)
 class Extent:
-    """`data` at `offset` bytes of a LUN; data None: `length` bytes of zeros (a hole)."""
+    """`data` at `offset` bytes of a LUN; data None: `length` bytes of zeros (a hole).
+
+    `checksums`: CRC-32 of each block of 4096 bytes of the data, as the source has it; none where the source keeps no such.
+    """
 
     lun: str
     offset: int
     length: int
     data: bytes | None
+    checksums: tuple[int, ...] = ()
 
 
 @dataclass
@@ -83,6 +87,7 @@ class Stream:
 
     `base` None: a full copy. `luns` is the volume's whole LUN table as of the snapshot. `start` counts the bytes that are left out at
     the beginning because the destination has them already (a resumed transfer); `total` is the bytes of the whole step, those included.
+    `checksum` tells that of the whole step, once all of its extents were read (how it is counted is the two drivers' affair).
     """
 
     array: str
@@ -95,6 +100,7 @@ class Stream:
     total: int
     start: int
     extents: Iterable[Extent] = field(default_factory=tuple)
+    checksum: Callable[[], int] | None = None
 
     def __iter__(self) -> Iterator[Extent]:
         return iter(self.extents)
@@ -248,6 +254,7 @@ class Array(ABC):
         `volume` must be absent or a `data` volume that is not writable. A full copy replaces it only when complete; an increment needs its base as newest
         snapshot by guid (NoCommonSnapshot: the base is not there; Diverged: newer ones are). Unreachable: the path from the stream's
         array is silent. `progress` gets the bytes of the step so far; `stop` is asked between chunks and ends it with Stopped; `rate`: bytes a second at most.
+        CorruptRecord: what arrived is not what was sent; nothing of it appears, none of it is kept, and the next transfer sends it all again.
         Already there (same guid): nothing is done, 0.
         """
 

@@ -147,6 +147,45 @@ def fail(
 
 
 @command(app)
+def garble(
+    session: Session,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="site:S or array:A")],
+    extent: Annotated[
+        int, typer.Option("--extent", metavar="N", help="The Nth extent from now on, counted for each array.")
+    ] = 1,
+) -> None:
+    """Flip a bit of one extent on its way from the target to another array."""
+    with _bench(session) as bench:
+        files = bench.garble(target, extent)
+    session.emit(
+        {"target": target, "files": files, "extent": extent},
+        lambda out: out.line(f"{target}: extent {extent} that is sent from now on arrives with a bit flipped"),
+    )
+
+
+@command(app)
+def corrupt(
+    session: Session,
+    vm: Vm,
+    disk: Annotated[str, typer.Argument(metavar="DISK", help="The disk's role in the VM.")],
+    at: At = None,
+    point: Annotated[
+        str | None, typer.Option("--point", metavar="ID", help="As of this recovery point (else now).")
+    ] = None,
+    unnoticed: Annotated[
+        bool, typer.Option("--unnoticed", help="The array's own checksum is made to fit: only a comparison finds it.")
+    ] = False,
+) -> None:
+    """Flip a bit of a disk at rest. It stays so: nothing heals it but other data."""
+    with _bench(session) as bench:
+        site, offset = bench.corrupt(vm, disk, at, point, unnoticed=unnoticed)
+    session.emit(
+        {"vm": vm, "disk": disk, "site": site, "point": point, "offset": offset},
+        lambda out: out.line(f"VM {vm} at {site}: a bit at byte {offset} of disk {disk} was flipped"),
+    )
+
+
+@command(app)
 def heal(session: Session, target: AnyTarget) -> None:
     """Clear every fault of the target. Guests that ended with it stay off."""
     with _bench(session) as bench:
@@ -167,5 +206,9 @@ def list_faults(session: Session) -> None:
 
 def _sentence(line: FaultLine) -> str:
     peers = f" from {', '.join(line.peers)}" if line.peers else ""
-    value = {"slow": f" by {format_duration(line.value)}", "fail": f" at call {line.value:.0f}"}.get(line.kind, "")
+    value = {
+        "slow": f" by {format_duration(line.value)}",
+        "fail": f" at call {line.value:.0f}",
+        "garble": f" extent {line.value:.0f}",
+    }.get(line.kind, "")
     return f"{line.target}: {line.device} {line.kind}{value}{peers}"

@@ -6,27 +6,24 @@ It stands outside all faults: files are opened directly, whoever is silent.
 from __future__ import annotations
 
 import sqlite3
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dr_provider.arrays.embedded import connect
-from dr_provider.arrays.embedded.rows import luns_of, need_volume
-from dr_provider.arrays.embedded.sim import lun_size, read_lun
+from dr_provider.arrays.embedded.sim import damage_block
 from dr_provider.arrays.embedded.store import store_of
+from dr_provider.cli.simulated_disks import attachment, export_disk, file_of, read_disk, writable
 from dr_provider.hypervisors.embedded.guest import Guest
 from dr_provider.hypervisors.embedded.lab import Lab, Written, read_ledger
 from dr_provider.model import faults, keys
-from dr_provider.model.errors import BadInput, DrError, NotFound, NotReady
+from dr_provider.model.errors import BadInput, NotFound, NotReady
 from dr_provider.model.records import Owner
 from dr_provider.model.topology import ArraySpec, HostSpec, Topology
 from dr_provider.model.vm import DiskAttachment, VmDefinition
 
 __all__ = ["Bench", "FaultLine", "LedgerReport", "Lost"]
-
-_CHUNK = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ class Bench:
         place = self._place(vm, site)
         with self._quiet(place):
             guest = self._now(place)
-            found = read_ledger(place.definition, _read)
+            found = read_ledger(place.definition, read_disk)
         host = place.lab.name if place.lab else None
         buffered = guest.taken - guest.ledger.last if guest is not None and guest.running else 0
         return LedgerReport(vm, place.site, host, found.last, buffered, found.intact, found.problem)
@@ -112,12 +109,9 @@ class Bench:
     def export(self, vm: str, disk: str, file: Path, site: str | None = None) -> int:
         """Write a disk, as the guest sees it, to a file; its bytes. The file appears whole or not at all."""
         place = self._place(vm, site)
-        chosen = next((d for d in place.definition.disks if d.role == disk), None)
-        if chosen is None:
-            roles = ", ".join(sorted(d.role for d in place.definition.disks))
-            raise BadInput(f"VM {vm} has no disk {disk!r}; wanted one of: {roles}; nothing was done")
+        chosen = _disk(place, vm, disk)
         with self._quiet(place):
-            return _export(chosen, file)
+            return export_disk(chosen, file)
 
     # -- disasters -------------------------------------------------------------------------------
 
@@ -147,6 +141,19 @@ class Bench:
         """The given call from now on fails; how many files took the fault."""
         self._check_target(target, ("site", "host", "array"))
         return self._put(target, faults.failure(self._topology, target, call))
+
+    def garble(self, target: str, extent: int) -> int:
+        """The given extent of a transfer from now on arrives with a bit flipped; how many arrays took the fault."""
+        self._check_target(target, ("site", "array"))
+        return self._put(target, faults.garbling(self._topology, target, extent))
+
+    def corrupt(self, vm: str, disk: str, site: str | None, point: str | None, *, unnoticed: bool) -> tuple[str, int]:
+        """Flip a bit at rest in the disk's first data, as of a recovery point (None: now); site and offset in bytes."""
+        place = self._place(vm, site)
+        chosen = _disk(place, vm, disk)
+        with self._quiet(place), _plain(f"VM {vm}"):
+            at = damage_block(file_of(chosen), chosen.volume, chosen.lun, point, unnoticed=unnoticed)
+        return place.site, at
 
     def heal(self, target: str) -> None:
         """Clear every fault of the target; where there is none nothing is done."""
@@ -201,7 +208,7 @@ class Bench:
         places += self._from_topology(vm, site, {place.site for place in places})
         if not places:
             raise NotFound(f"VM {vm}: no host and no array has anything of it{_at(site)}")
-        return next((place for place in places if _writable(place.definition)), places[0])
+        return next((place for place in places if writable(place.definition)), places[0])
 
     def _from_topology(self, vm: str, site: str | None, but: Iterable[str]) -> Iterator[_Place]:
         spec = self._topology.vms.get(vm)
@@ -222,7 +229,7 @@ class Bench:
                         f"array {array.name} has driver {array.driver}, and sim knows only embedded ones; nothing was done"
                     )
                 lun = keys.lun_name(vm, disk.role)
-                disks.append(_attachment(disk.role, disk.volume, lun, disk.size, _path(array)))
+                disks.append(attachment(disk.role, disk.volume, lun, disk.size, _path(array)))
             else:
                 yield _Place(
                     where,
@@ -295,6 +302,14 @@ class Bench:
         return files
 
 
+def _disk(place: _Place, vm: str, role: str) -> DiskAttachment:
+    chosen = next((d for d in place.definition.disks if d.role == role), None)
+    if chosen is None:
+        roles = ", ".join(sorted(d.role for d in place.definition.disks))
+        raise BadInput(f"VM {vm} has no disk {role!r}; wanted one of: {roles}; nothing was done")
+    return chosen
+
+
 def _check_drivers(target: str, devices: Iterable[ArraySpec | HostSpec]) -> None:
     for device in devices:
         if device.driver != "embedded":
@@ -329,65 +344,3 @@ def _plain(target: str) -> Iterator[None]:
         raise NotReady(
             f"{target}: a file of it is damaged or not an embedded device's ({error}); bring it back from a copy"
         ) from error
-
-
-# -- disks, straight from the arrays' files ------------------------------------------------------
-
-
-def _file(disk: DiskAttachment) -> Path:
-    path, mark, _ = disk.target.removeprefix("embedded:").rpartition("#")
-    if not mark or not disk.target.startswith("embedded:"):
-        raise BadInput(f"disk {disk.role} is at {disk.target}, and sim knows only embedded arrays; nothing was done")
-    return Path(path)
-
-
-def _read(disk: DiskAttachment, offset: int, length: int) -> bytes:
-    return read_lun(_file(disk), disk.volume, disk.lun, offset, length)
-
-
-def _attachment(role: str, volume: str, lun: str, size: int, path: Path) -> DiskAttachment:
-    """A disk by the topology; how much of it an image takes is known to the array only."""
-    image = 0
-    if path.is_file():
-        with store_of(path).reading() as db:
-            try:
-                found = need_volume(db, volume, f"array file {path}")
-            except NotFound:
-                found = None
-            rows = luns_of(db, found) if found else {}
-            if lun in rows:
-                image, size = rows[lun].image_bytes, rows[lun].size
-    return DiskAttachment(role, volume, lun, size, f"embedded:{path}#{volume}/{lun}", image)
-
-
-def _writable(definition: VmDefinition) -> bool:
-    for disk in definition.disks:
-        try:
-            with store_of(_file(disk)).reading() as db:
-                if not need_volume(db, disk.volume, "").writable:
-                    return False
-        except DrError:
-            return False
-    return True
-
-
-def _export(disk: DiskAttachment, file: Path) -> int:
-    path = _file(disk)
-    size = lun_size(path, disk.volume, disk.lun)
-    draft = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-    try:
-        with draft.open("wb") as out:
-            for offset in range(0, size, _CHUNK):
-                data = read_lun(path, disk.volume, disk.lun, offset, min(_CHUNK, size - offset))
-                if data.strip(b"\0"):
-                    out.seek(offset)
-                    out.write(data)
-            out.truncate(size)
-        draft.replace(file)
-    except OSError as error:
-        raise BadInput(
-            f"{file}: it cannot be written ({error.strerror}); give a file in a folder that is there"
-        ) from error
-    finally:
-        draft.unlink(missing_ok=True)
-    return size

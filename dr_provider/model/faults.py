@@ -26,6 +26,7 @@ __all__ = [
     "Gate",
     "clear",
     "failure",
+    "garbling",
     "heal",
     "loss",
     "put",
@@ -34,10 +35,11 @@ __all__ = [
     "refuse_guest",
     "refuse_transfer",
     "slowness",
+    "spoils",
     "unreached",
 ]
 
-Kind = Literal["silent", "isolated", "operator", "cut", "slow", "fail"]
+Kind = Literal["silent", "isolated", "operator", "cut", "slow", "fail", "garble"]
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS fault (
@@ -47,6 +49,7 @@ CREATE TABLE IF NOT EXISTS fault (
 CREATE TABLE IF NOT EXISTS fault_counter (target TEXT PRIMARY KEY, left INTEGER NOT NULL) WITHOUT ROWID;
 """
 
+_COUNTED = ("fail", "garble")
 _POLL = 0.05
 _PATIENCE = 30.0
 
@@ -60,6 +63,7 @@ class Fault:
     operator   the operator does not reach it; transfers and guests do
     cut        no path between it and `peers`, names of arrays and of sites
     slow       every call waits `value` seconds longer
+    garble     the extent of a transfer from it that brings the count in its file to 0 arrives with a bit flipped
     fail       the call that brings the count in file `counter` to 0 fails; `value` is what the count starts from
     """
 
@@ -100,6 +104,18 @@ def failure(topology: Topology, target: str, call: int) -> dict[Path, Fault]:
         raise BadInput(f"sim fail {target}: wanted a call number of at least 1, found {call}; nothing was done")
     files = [path for path in _files(topology, target) if path.is_file()]
     return {path: Fault(target, "fail", value=call, counter=str(files[0])) for path in files}
+
+
+def garbling(topology: Topology, target: str, extent: int) -> dict[Path, Fault]:
+    """The faults of `dr sim garble TARGET --extent N`, by file: a count for each array of the target. Raises BadInput."""
+    if extent < 1:
+        raise BadInput(f"sim garble {target}: wanted an extent number of at least 1, found {extent}; nothing was done")
+    arrays = {path for array in topology.arrays.values() if (path := _path(array)) is not None}
+    return {
+        path: Fault(target, "garble", value=extent, counter=str(path))
+        for path in _files(topology, target)
+        if path in arrays
+    }
 
 
 def _path(device: ArraySpec | HostSpec) -> Path | None:
@@ -178,8 +194,8 @@ def put(path: Path, fault: Fault) -> None:
             "INSERT OR REPLACE INTO fault VALUES (?, ?, ?, ?, ?)",
             (fault.target, fault.kind, fault.value, json.dumps(fault.peers), fault.counter),
         )
-        if fault.kind == "fail" and fault.counter == str(path):
-            db.execute("INSERT OR REPLACE INTO fault_counter VALUES (?, ?)", (fault.target, int(fault.value)))
+        if fault.kind in _COUNTED and fault.counter == str(path):
+            db.execute("INSERT OR REPLACE INTO fault_counter VALUES (?, ?)", (_count(fault), int(fault.value)))
         db.execute("COMMIT")
 
 
@@ -196,7 +212,7 @@ def heal(path: Path, target: str) -> None:
     with _opened(path) as db:
         db.execute("BEGIN IMMEDIATE")
         db.execute("DELETE FROM fault WHERE target = ?", (target,))
-        db.execute("DELETE FROM fault_counter WHERE target = ?", (target,))
+        db.execute("DELETE FROM fault_counter WHERE target IN (?, ?)", (target, f"{target} garble"))
         db.execute("COMMIT")
 
 
@@ -219,11 +235,16 @@ def read(db: sqlite3.Connection) -> tuple[Fault, ...]:
     )
 
 
+def _count(fault: Fault) -> str:
+    """What a fault's count stands under: the calls that fail and the extents that are garbled are counted apart."""
+    return fault.target if fault.kind == "fail" else f"{fault.target} {fault.kind}"
+
+
 def _spend(fault: Fault) -> bool:
-    """Count one call; True: this is the one that fails."""
+    """Count one call or extent; True: this is the one."""
     with _opened(Path(fault.counter)) as db:
         row = db.execute(
-            "UPDATE fault_counter SET left = left - 1 WHERE target = ? AND left > 0 RETURNING left", (fault.target,)
+            "UPDATE fault_counter SET left = left - 1 WHERE target = ? AND left > 0 RETURNING left", (_count(fault),)
         ).fetchone()
     return row is not None and row[0] == 0
 
@@ -244,6 +265,11 @@ def refuse_transfer(faults: Sequence[Fault], what: str, peer: str = "", peer_sit
             raise Unreachable(f"{what} gives no answer")
         if fault.kind == "cut" and (peer in fault.peers or (peer_site and peer_site in fault.peers)):
             raise Unreachable(f"{what} has no path to array {peer} at site {peer_site}")
+
+
+def spoils(faults: Sequence[Fault]) -> bool:
+    """Count one extent of a transfer; whether it is the one that arrives with a bit flipped."""
+    return any(_spend(fault) for fault in faults if fault.kind == "garble")
 
 
 def refuse_guest(faults: Sequence[Fault], what: str, site: str) -> None:

@@ -17,7 +17,7 @@ from dr_provider.model.state import ArrayState
 __all__ = ["set_aside"]
 
 # Two arrays' records of these kinds are not the same fact.
-_OWN = frozenset({"pin", "peers", "drill"})
+_OWN = frozenset({"alive", "drill", "peers", "pin"})
 # Without it: a stack that has not declared anything yet, a drill to be cleaned up by hand, other arrays' pins unknown to this one.
 _SPARED = frozenset({"declared", "drill", "peers", "tombstone"})
 

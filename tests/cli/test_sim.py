@@ -373,3 +373,27 @@ def test_a_vm_that_is_nowhere_yet(tmp_path: Path) -> None:
     assert (status, "no host has it" in err) == (1, True)
     status, _, err = empty.sim("ledger", "db")
     assert (status, "is missing" in err) == (1, True)
+
+
+def test_bits_that_flip(lab: Lab) -> None:
+    assert lab.json("garble", "array:east-a", "--extent", "2") == {"target": "array:east-a", "files": 1, "extent": 2}
+    assert "array:east-a: array east-a garble extent 2" in lab.sim("faults")[1]
+    lab.json("heal", "array:east-a")
+    assert lab.json("faults") == {"faults": []}
+    before = lab.arrays["east-a"].state().serial
+    found = lab.json("corrupt", "app", "root", "--at", "east", "--unnoticed")
+    assert (found["site"], found["offset"]) == ("east", 0)
+    assert lab.arrays["east-a"].state().serial == before, "rot is no change that an array knows of"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["garble", "host:east-1"], "wanted one of site:east"),
+        (["garble", "array:east-a", "--extent", "0"], "at least 1"),
+        (["corrupt", "app", "tape"], "no disk 'tape'"),
+    ],
+)
+def test_what_cannot_flip(lab: Lab, words: list[str], said: str) -> None:
+    status, _, error = lab.sim(*words)
+    assert (status, said in error) == (2, True)

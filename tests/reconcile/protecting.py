@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dr_provider.arrays.embedded import extents, transfer
+from dr_provider.arrays.embedded import extents, sending
 from dr_provider.model.codec import dump
 from dr_provider.model.records import Claim
 from dr_provider.model.state import VolumeState
@@ -46,7 +46,7 @@ def destroy(lab: Lab, name: str, volume: str) -> None:
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Transfers of a few blocks a step, so that little data takes many."""
     monkeypatch.setattr(extents, "_STEP", 8)
-    monkeypatch.setattr(transfer, "_READ", 8)
+    monkeypatch.setattr(sending, "_READ", 8)
 
 
 def put(lab: Lab, key: str, record: object) -> None:

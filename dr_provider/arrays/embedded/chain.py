@@ -18,7 +18,19 @@ from dr_provider.arrays.embedded.garbage import references
 from dr_provider.arrays.embedded.schema import BLOCK
 from dr_provider.model.errors import CorruptRecord
 
-__all__ = ["Delta", "Point", "Target", "blocks_with_data", "chain", "count_changed", "differing", "read", "write"]
+__all__ = [
+    "Delta",
+    "Point",
+    "Target",
+    "blocks_with_data",
+    "chain",
+    "count_changed",
+    "differing",
+    "read",
+    "read_with_sums",
+    "stored_sums",
+    "write",
+]
 
 _ZEROS = bytes(BLOCK)
 
@@ -74,16 +86,31 @@ def read(
     db: sqlite3.Connection, levels: Sequence[Point], key: int, first: int, count: int, where: str
 ) -> list[bytes | None]:
     """`count` blocks of a LUN from block `first` on; None: zeros. Raises CorruptRecord, which names `where`."""
+    return read_with_sums(db, levels, key, first, count, where)[0]
+
+
+def read_with_sums(
+    db: sqlite3.Connection, levels: Sequence[Point], key: int, first: int, count: int, where: str
+) -> tuple[list[bytes | None], list[int]]:
+    """As `read`, and the checksum of each block (0: zeros)."""
     seen = _visible(db, levels, key, first, first + count - 1)
     found: list[bytes | None] = [None] * count
+    sums = [0] * count
     rows = [s.row for s in seen.values() if not s.hole]
     if rows:
         query = "SELECT no, sum, data FROM block WHERE id IN (SELECT value FROM json_each(?))"
         for no, checksum, data in db.execute(query, (json.dumps(rows),)):
             if len(data) != BLOCK or zlib.crc32(data) != checksum:
                 raise CorruptRecord(f"{where}: block {no} fails its checksum; restore the volume from another copy")
-            found[no - first] = data
-    return found
+            found[no - first], sums[no - first] = data, checksum
+    return found, sums
+
+
+def stored_sums(db: sqlite3.Connection, levels: Sequence[Point], key: int, first: int, count: int) -> dict[int, int]:
+    """The checksums that are stored of blocks which hold data, by their numbers; the data is not looked at."""
+    rows = [s.row for s in _visible(db, levels, key, first, first + count - 1).values() if not s.hole]
+    query = "SELECT no, sum FROM block WHERE id IN (SELECT value FROM json_each(?))"
+    return dict(db.execute(query, (json.dumps(rows),)).fetchall())
 
 
 @dataclass(frozen=True)
@@ -109,8 +136,18 @@ class Target:
         return seen.level == 0
 
 
-def write(db: sqlite3.Connection, target: Target, key: int, first: int, blocks: Sequence[bytes | None]) -> Delta:
-    """Write whole blocks (None or zeros: a hole) from block `first` on, at the head. The caller adds the delta to its counts."""
+def write(
+    db: sqlite3.Connection,
+    target: Target,
+    key: int,
+    first: int,
+    blocks: Sequence[bytes | None],
+    sums: Sequence[int] | None = None,
+) -> Delta:
+    """Write whole blocks (None or zeros: a hole) from block `first` on, at the head. The caller adds the delta to its counts.
+
+    `sums`: their CRC-32 where the caller has worked it out already.
+    """
     head = target.levels[0]
     seen = _visible(db, target.levels, key, first, first + len(blocks) - 1)
     inserts: list[tuple[int, int, int, int, int, bytes | None]] = []
@@ -123,7 +160,7 @@ def write(db: sqlite3.Connection, target: Target, key: int, first: int, blocks: 
         had = old is not None and not old.hole
         if content is None and not had and not own:
             continue
-        checksum = 0 if content is None else zlib.crc32(content)
+        checksum = 0 if content is None else zlib.crc32(content) if sums is None else sums[no - first]
         if own and old is not None:
             updates.append((head.gen, checksum, content, old.row))
             stored += (content is not None) - had

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -9,9 +10,19 @@ from dr_provider.arrays.base import Extent, Stream
 from dr_provider.arrays.embedded.schema import BLOCK
 from dr_provider.model.errors import DrError
 
-__all__ = ["batches", "coalesce", "count", "runs"]
+__all__ = ["Tally", "batches", "coalesce", "count", "runs"]
 
 _STEP = 1024  # blocks that one transaction takes in at most
+
+
+class Tally:
+    """A checksum of blocks with their places, in whatever order they are added; holes add nothing."""
+
+    def __init__(self) -> None:
+        self.sum = 0
+
+    def add(self, lun: str, number: int, checksum: int) -> None:
+        self.sum = (self.sum + zlib.crc32(f"{lun}/{number}/{checksum}".encode())) % (1 << 64)
 
 
 def count(changes: Mapping[str, array[int]]) -> int:
@@ -33,7 +44,7 @@ def runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
         yield first, count
 
 
-def coalesce(lun: str, first: int, blocks: Sequence[bytes | None]) -> Iterator[Extent]:
+def coalesce(lun: str, first: int, blocks: Sequence[bytes | None], sums: Sequence[int]) -> Iterator[Extent]:
     """Neighbouring blocks from block `first` on as extents: one a stretch of data, one a stretch of holes."""
     at = 0
     while at < len(blocks):
@@ -41,7 +52,9 @@ def coalesce(lun: str, first: int, blocks: Sequence[bytes | None]) -> Iterator[E
         while end < len(blocks) and (blocks[end] is None) == (blocks[at] is None):
             end += 1
         data = None if blocks[at] is None else b"".join(block for block in blocks[at:end] if block is not None)
-        yield Extent(lun, (first + at) * BLOCK, (end - at) * BLOCK, data)
+        yield Extent(
+            lun, (first + at) * BLOCK, (end - at) * BLOCK, data, tuple(sums[at:end]) if data is not None else ()
+        )
         at = end
 
 

@@ -1,4 +1,4 @@
-"""Replication of an embedded array: estimate, send, and receive in steps of a few MiB.
+"""Replication of an embedded array, the receiving side: in steps of a few MiB.
 
 What comes in stands at a generation that nothing shows: above the head of the volume's own branch for an increment, on a branch of
 its own for a full copy. The last step makes it the volume, in one transaction; until then the volume is as it was.
@@ -9,13 +9,19 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Sequence
 
 from dr_provider.arrays.base import NO_GUARD, Extent, Stream, check_name
-from dr_provider.arrays.embedded.chain import Point, Target, blocks_with_data, chain, differing, read, write
-from dr_provider.arrays.embedded.core import Core, refuse_overflow
-from dr_provider.arrays.embedded.extents import batches, coalesce, count, runs
+from dr_provider.arrays.embedded.chain import (
+    Point,
+    Target,
+    blocks_with_data,
+    chain,
+    write,
+)
+from dr_provider.arrays.embedded.core import refuse_overflow
+from dr_provider.arrays.embedded.extents import Tally, batches
 from dr_provider.arrays.embedded.garbage import drop_keys, release
 from dr_provider.arrays.embedded.history import discard_incoming, drop_snapshots, new_branch, replace_luns, rollback
 from dr_provider.arrays.embedded.rows import (
@@ -24,122 +30,31 @@ from dr_provider.arrays.embedded.rows import (
     VolumeRow,
     find_snapshot,
     find_volume,
-    lun_keys,
     luns_of,
-    need_snapshot,
     need_volume,
     new_key,
     newest_snapshot,
     owner_columns,
-    snapshot_luns,
-    snapshot_state,
     snapshots_of,
 )
 from dr_provider.arrays.embedded.schema import BLOCK
+from dr_provider.arrays.embedded.sending import SendCalls
 from dr_provider.arrays.embedded.snapshots import add_snapshot
 from dr_provider.model import faults
 from dr_provider.model.errors import (
-    BadInput,
     Busy,
     Conflict,
     CorruptRecord,
     Diverged,
     NoCommonSnapshot,
-    NotFound,
-    NothingToSend,
     Stopped,
 )
 from dr_provider.model.records import Guard, Owner
-from dr_provider.model.state import LunState
 
 __all__ = ["TransferCalls"]
 
-_READ = 256  # blocks of one extent at most, read in one view
 
-
-class TransferCalls(Core):
-    def estimate(self, volume: str, base: str | None, snapshot: str | None) -> int:
-        with self._reading() as db:
-            found = need_volume(db, volume, self._where)
-            point = need_snapshot(db, found, snapshot, self._where) if snapshot is not None else None
-            if base is None:
-                return (point.data if point else found.data) * BLOCK
-            if point is not None and point.name == base:
-                return 0
-            return count(self._changes(db, found, base, point)) * BLOCK
-
-    def _changes(
-        self, db: sqlite3.Connection, volume: VolumeRow, base: str | None, snapshot: SnapshotRow | None
-    ) -> dict[str, array[int]]:
-        point = snapshot.point if snapshot else volume.head
-        luns = lun_keys(snapshot_luns(db, snapshot) if snapshot else luns_of(db, volume))
-        if base is None:
-            levels = chain(db, point)
-            return {name: blocks_with_data(db, levels, luns[name]) for name in sorted(luns)}
-        old = find_snapshot(db, volume, base)
-        changes = differing(db, point, luns, old.point, lun_keys(snapshot_luns(db, old))) if old else None
-        if changes is None:
-            found = "an unknown one" if old is None else "a newer one"
-            raise NoCommonSnapshot(
-                f"volume {volume.name} on {self._where}: wanted {base} as an older snapshot of the same data, found {found}; send a full copy"
-            )
-        return changes
-
-    # -- the sending side -------------------------------------------------------------------------
-
-    def send(self, volume: str, base: str | None, snapshot: str, *, start: int = 0) -> Stream:
-        if base == snapshot:
-            raise NothingToSend(
-                f"volume {volume}: the destination stands at snapshot {snapshot} of {self._where} already"
-            )
-        with self._reading() as db:
-            found = need_volume(db, volume, self._where)
-            point = need_snapshot(db, found, snapshot, self._where)
-            changes = self._changes(db, found, base, point)
-            old = find_snapshot(db, found, base) if base is not None else None
-            luns = snapshot_luns(db, point)
-            total = count(changes) * BLOCK
-            if start % BLOCK or not 0 <= start <= total:
-                raise BadInput(
-                    f"volume {volume}: a step of {total} bytes cannot start at byte {start}; start it at 0; nothing was done"
-                )
-            return Stream(
-                array=self.name,
-                site=self.site,
-                volume=volume,
-                size=found.size,
-                snapshot=snapshot_state(point, frozenset()),
-                base=snapshot_state(old, frozenset()) if old else None,
-                luns={lun.name: LunState(lun.name, lun.size, True, None, lun.image_bytes) for lun in luns.values()},
-                total=total,
-                start=start,
-                extents=self._extents(point, lun_keys(luns), changes, start // BLOCK),
-            )
-
-    def _extents(
-        self, snapshot: SnapshotRow, keys: Mapping[str, int], changes: Mapping[str, array[int]], skip: int
-    ) -> Iterator[Extent]:
-        for name, numbers in changes.items():
-            left = numbers[skip:]
-            skip = max(0, skip - len(numbers))
-            for at in range(0, len(left), _READ):
-                yield from self._read_extents(snapshot, name, keys[name], left[at : at + _READ])
-
-    def _read_extents(self, snapshot: SnapshotRow, name: str, key: int, numbers: Sequence[int]) -> list[Extent]:
-        """Extents of some blocks, neighbours in one. Between two of these views the array may be lost, or the snapshot deleted."""
-        with self._store.reading() as db:
-            faults.refuse_transfer(faults.read(db), self._where)
-            if db.execute("SELECT 1 FROM snapshot WHERE id = ?", (snapshot.id,)).fetchone() is None:
-                raise NotFound(
-                    f"snapshot {snapshot.name} was deleted from {self._where} while it was being sent; send a newer one"
-                )
-            levels = chain(db, snapshot.point)
-            extents: list[Extent] = []
-            for first, count in runs(numbers):
-                blocks = read(db, levels, key, first, count, f"LUN {name} at snapshot {snapshot.name} on {self._where}")
-                extents += coalesce(name, first, blocks)
-            return extents
-
+class TransferCalls(SendCalls):
     # -- the receiving side -------------------------------------------------------------------------
 
     def receive(
@@ -177,7 +92,9 @@ class TransferCalls(Core):
                     self._sleep(ahead)
         with self._step(guard) as db:
             faults.refuse_transfer(faults.read(db), self._where, stream.array, stream.site)
-            self._finish(db, volume, stream, token)
+            wrong = self._finish(db, volume, stream, token)
+        if wrong:
+            raise CorruptRecord(wrong)
         return taken
 
     def _open_incoming(self, db: sqlite3.Connection, name: str, stream: Stream, owner: Owner, token: str) -> bool:
@@ -285,14 +202,22 @@ class TransferCalls(Core):
                 )
             count = extent.length // BLOCK
             blocks: list[bytes | None] = [None] * count
+            sums = [0] * count
             if extent.data is not None:
-                blocks = [extent.data[at : at + BLOCK] for at in range(0, extent.length, BLOCK)]
-            data += write(db, target, keys[extent.lun], extent.offset // BLOCK, blocks).data
+                parts = [extent.data[at : at + BLOCK] for at in range(0, extent.length, BLOCK)]
+                blocks, sums = [*parts], [zlib.crc32(part) for part in parts]
+            if extent.checksums and tuple(sums) != extent.checksums:
+                raise CorruptRecord(
+                    f"stream of {stream.volume} from array {stream.array} to {self._where}: {extent.length} bytes at {extent.offset} of LUN {extent.lun} "
+                    f"were changed on their way (the checksum differs); nothing of {stream.snapshot.name} appears, and the next transfer sends them again"
+                )
+            data += write(db, target, keys[extent.lun], extent.offset // BLOCK, blocks, sums).data
             received += extent.length
         db.execute("UPDATE incoming SET received = ?, data = ? WHERE volume = ?", (received, data, volume.id))
         refuse_overflow(db, BLOCK, self._where, f"the transfer of volume {name}")
 
-    def _finish(self, db: sqlite3.Connection, name: str, stream: Stream, token: str) -> None:
+    def _finish(self, db: sqlite3.Connection, name: str, stream: Stream, token: str) -> str:
+        """Make what arrived the volume. A sentence: it is not what was sent, and is thrown away, so that all of it is sent anew."""
         volume, point, received, data = self._incoming(db, name, token)
         if received != stream.total:
             raise CorruptRecord(
@@ -302,6 +227,12 @@ class TransferCalls(Core):
             "SELECT name, key, size, image_bytes FROM incoming_lun WHERE volume = ? ORDER BY name", (volume.id,)
         )
         luns = [LunRow(*row) for row in rows]
+        if stream.checksum is not None and stream.checksum() != _arrived(db, point, luns):
+            discard_incoming(db, volume)
+            return (
+                f"stream of {stream.volume} from array {stream.array}: what stands on {self._where} is not what was sent (the checksum of the whole step differs); "
+                f"it was thrown away, and the next transfer sends {stream.snapshot.name} anew"
+            )
         before = [lun.key for lun in luns_of(db, volume).values()]
         if stream.base is not None:
             levels = chain(db, volume.head)
@@ -337,6 +268,16 @@ class TransferCalls(Core):
         replace_luns(db, volume, luns)
         release(db, volume.head.branch, volume.head.gen)
         drop_keys(db, before)
+        return ""
+
+
+def _arrived(db: sqlite3.Connection, point: Point, luns: Sequence[LunRow]) -> int:
+    """The checksum of the blocks that a transfer has left at its generation, as `Tally` counts it."""
+    names, tally = {lun.key: lun.name for lun in luns}, Tally()
+    query = "SELECT lun, no, sum FROM block WHERE branch = ? AND gen = ? AND data IS NOT NULL"
+    for key, no, checksum in db.execute(query, (point.branch, point.gen)):
+        tally.add(names.get(key, str(key)), no, checksum)
+    return tally.sum
 
 
 def _refuse_diverged(volume: VolumeRow, own: Sequence[SnapshotRow], stream: Stream, where: str) -> None:
