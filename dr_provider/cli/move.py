@@ -1,4 +1,4 @@
-"""`dr failover`, `failback`, `abort`, `resolve`, `start`: decide, show, ask, run, and say what stands."""
+"""`dr failover`, `failback`, `abort`, `resolve`, `restart`, `start`: decide, show, ask, run, and say what stands."""
 
 from __future__ import annotations
 
@@ -119,6 +119,23 @@ def resolve(
     return _decide_and_run(session, spec.name, want, dry_run=dry_run, yes=yes)
 
 
+def restart(
+    session: Session, plan: PlanArgument = None, force: Force = None, dry_run: DryRun = False, yes: Yes = False
+) -> int:
+    """Start the VMs of a lost host on other hosts of the same site, once their disks are taken from it.
+
+    \b
+    dr restart shop --dry-run
+    dr restart shop
+    """
+    from dr_provider.reconcile.decision import Want
+
+    spec = plan_named(session, plan, "restart")
+    must_be_able_to_ask("restart", yes=yes or dry_run)
+    _check_word(spec.name, force)
+    return _decide_and_run(session, spec.name, Want(word=force, goal="restart"), dry_run=dry_run, yes=yes)
+
+
 def start(session: Session, plan: PlanArgument = None, force: Force = None) -> int:
     """Start a plan's VMs where it is, without a move; on your word where no other site can be asked.
 
@@ -183,7 +200,8 @@ def _decide_and_run(session: Session, plan: str, want: Want, *, dry_run: bool, y
     document = decision.document()
     if dry_run or decision.refused or not decision.actions:
         session.emit(document, lambda paper: show_move.decision(paper, document, whole=True))
-        return 1 if decision.refused or decision.exit_bad else 0
+        lacking = decision.refused or decision.exit_bad or (want.goal == "restart" and decision.degraded)
+        return 1 if lacking else 0
     if not session.json:
         show_move.decision(session.err if not yes else session.out, document, whole=yes)
     elif not yes:
@@ -321,5 +339,5 @@ def _show_results(session: Session, documents: dict[str, dict[str, Any]]) -> Non
 
 
 def add(app: typer.Typer) -> None:
-    for function in (failover, failback, abort, resolve, start):
+    for function in (failover, failback, abort, resolve, restart, start):
         command(app, panel="Move")(function)

@@ -11,7 +11,7 @@ from dr_provider.arrays.embedded.store import store_of
 from dr_provider.model.errors import BadInput, DrError, NotFound
 from dr_provider.model.vm import DiskAttachment, VmDefinition
 
-__all__ = ["attachment", "export_disk", "file_of", "read_disk", "writable"]
+__all__ = ["attachment", "export_disk", "file_of", "has_disks", "read_disk", "writable"]
 
 _CHUNK = 4 << 20
 
@@ -42,6 +42,19 @@ def attachment(role: str, volume: str, lun: str, size: int, path: Path) -> DiskA
             if lun in rows:
                 image, size = rows[lun].image_bytes, rows[lun].size
     return DiskAttachment(role, volume, lun, size, f"embedded:{path}#{volume}/{lun}", image)
+
+
+def has_disks(definition: VmDefinition, initiator: str) -> bool:
+    """Whether every disk of the VM is mapped to the host with this initiator."""
+    for disk in definition.disks:
+        try:
+            with store_of(file_of(disk)).reading() as db:
+                luns = luns_of(db, need_volume(db, disk.volume, ""))
+        except DrError:
+            return False
+        if disk.lun not in luns or luns[disk.lun].mapped_to != initiator:
+            return False
+    return True
 
 
 def writable(definition: VmDefinition) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from dr_provider.arrays.embedded import connect
 from dr_provider.arrays.embedded.sim import damage_block
 from dr_provider.arrays.embedded.store import store_of
-from dr_provider.cli.simulated_disks import attachment, export_disk, file_of, read_disk, writable
+from dr_provider.cli.simulated_disks import attachment, export_disk, file_of, has_disks, read_disk, writable
 from dr_provider.hypervisors.embedded.guest import Guest
 from dr_provider.hypervisors.embedded.lab import Lab, Written, read_ledger
 from dr_provider.model import faults, keys
@@ -241,7 +241,8 @@ class Bench:
             raise BadInput(
                 f"VM {vm} runs at more than one site ({_hosts(running)}); say which with --at SITE; nothing was done"
             )
-        return running[0]
+        # One of two on a site has lost its disks: the guest that counts is the other.
+        return max(running, key=lambda at: at.lab is not None and has_disks(at.definition, at.lab.initiator()))
 
     @contextmanager
     def _quiet(self, place: _Place) -> Iterator[None]:

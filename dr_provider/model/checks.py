@@ -150,8 +150,6 @@ def _plan(draft: Draft, plan: PlanSpec, report: Report) -> None:
             f"{format_duration(plan.rpo)} is less than replicate.every, {every}, so it could never be kept; "
             f"wanted at least {every}, or a smaller replicate.every",
         )
-    if plan.restart == "in-site":
-        report.add((*path, "restart"), "in-site restart is not built yet; leave it out or say none")
     if plan.commit_window is not None:
         report.add((*path, "commitWindow"), "a commit window is not built yet; leave it out")
 

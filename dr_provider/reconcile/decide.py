@@ -76,6 +76,11 @@ def decide(view: PlanView, want: Want) -> Decision:
 def _under_way(view: PlanView, want: Want, claim: Claim, epoch: Epoch, word: Word | None) -> Decision:
     """A claim is open: the move is finished, or called off, before anything else."""
     plan = view.spec.name
+    if want.goal == "restart":
+        return Decision(plan, "none", authority=epoch.site).with_refusal(
+            f"plan {plan}: a move to {claim.site} is under way (epoch {claim.number}), so nothing is restarted at {epoch.site}; "
+            f"finish it with dr failover {plan} --to {claim.site}, or call it off with dr abort {plan}"
+        )
     if claim.aborting:
         return decide_abort(view, want)
     if claim.kind == "resolve" and want.site in (None, claim.site):
@@ -194,11 +199,11 @@ def _actions(
         ]
 
     # 2. the source holds still: stopped in reverse tier order, its LUNs unmapped, and that is proved
-    running = {place_.vm: place_ for place_ in view.running_at(origin)}
+    places = view.running_at(origin)
+    running = {place_.vm for place_ in places}
     for vm in reversed(view.spec.members):
-        if vm in running:
+        for host in [place_.host for place_ in places if place_.vm == vm]:
             later = [f"stop:{w}" for w in view.spec.members if vm in started_before(view.spec, w) and w in running]
-            host = running[vm].host
             steps.add("stop", vm, f"stop VM {vm} on {host}", after=[*gate, *later], needed=planned, vm=vm, host=host)
     stopped = [*gate, *(i for i in steps.ids("stop") if i not in prelude)]
     copies = [standing(view, name, target, origin) for name in view.volume_names]

@@ -62,10 +62,12 @@ def place(
     tag: str | None = None,
     anew: bool = False,
     ended: frozenset[str] = frozenset(),
+    near: Mapping[str, frozenset[str]] | None = None,
 ) -> Placement:
     """A host at the site for each VM: where it runs or is defined already, else spread; packed tight only where spreading fails.
 
     `anew`: the VMs come in addition to those that run (a drill). `ended`: host's names of VMs that will be gone (drills that give way).
+    `near`: hosts that are taken before others, by VM.
     """
     tag = tag or reservation_tag(view.topology.name, view.spec.name)
     allowed = [h.name for h in view.topology.plan_hosts(view.spec.name, site)]
@@ -73,14 +75,14 @@ def place(
     fixed: dict[str, str] = {}
     for vm in vms:
         known = None if anew else view.place(vm.name, site)
-        if known is not None and known.running:
+        if known is not None and view.runs_at(known):
             fixed[vm.name] = known.host
     rest = tuple(vm for vm in vms if vm.name not in fixed)
     homes = {vm.name: at.host for vm in rest if not anew and (at := view.place(vm.name, site)) is not None}
     best: Placement | None = None
     for spread, by_cpus in ((True, False), (False, False), (False, True)):
         rooms = {name: _room(state, tag, ended) for name, state in answering.items()}
-        attempt = _assign(rest, rooms, homes if spread else {}, spread=spread, by_cpus=by_cpus)
+        attempt = _assign(rest, rooms, homes if spread else {}, near=near or {}, spread=spread, by_cpus=by_cpus)
         if best is None or len(attempt.unplaced) < len(best.unplaced):
             best = attempt
         if not attempt.unplaced:
@@ -92,7 +94,13 @@ def place(
 
 
 def _assign(
-    vms: tuple[VmSpec, ...], rooms: dict[str, _Room], homes: Mapping[str, str], *, spread: bool, by_cpus: bool
+    vms: tuple[VmSpec, ...],
+    rooms: dict[str, _Room],
+    homes: Mapping[str, str],
+    *,
+    near: Mapping[str, frozenset[str]],
+    spread: bool,
+    by_cpus: bool,
 ) -> Placement:
     hosts: dict[str, str] = {}
     unplaced: dict[str, str] = {}
@@ -103,6 +111,7 @@ def _assign(
         if not fitting:
             unplaced[vm.name] = ""
             continue
+        fitting = [name for name in fitting if name in near.get(vm.name, ())] or fitting
         if homes.get(vm.name) in fitting:
             chosen = homes[vm.name]
         elif spread:

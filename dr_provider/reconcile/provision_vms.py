@@ -105,9 +105,9 @@ def ensure_vm(
     wanted = vm_definition(world.fleet, topology, vm, at.site, owner, seen=view.seen)
     try:
         ownership.take(world, "vm", vm, plan.name, arrays, owner)
-        if here is not None and here.running:
+        if here is not None and view.runs_at(here):
             return replace(result, pending=_leave_running(world, here, wanted))
-        waits = _must_wait(view, vm, at.site, here)
+        waits = _must_wait(view, vm, at.site)
         if waits:
             return replace(result, pending=waits)
         pause(spec.start_delay, stopping.requested)
@@ -145,7 +145,7 @@ def _differences(runs: VmDefinition, wanted: VmDefinition) -> list[str]:
     return said
 
 
-def _must_wait(view: PlanView, vm: str, site: str, here: VmPlace | None) -> str | None:
+def _must_wait(view: PlanView, vm: str, site: str) -> str | None:
     """Why the VM may not be started now; None: it may."""
     elsewhere = next((p for p in view.places if p.vm == vm and p.site != site and p.running), None)
     if elsewhere is not None:
@@ -159,7 +159,7 @@ def _must_wait(view: PlanView, vm: str, site: str, here: VmPlace | None) -> str 
         )
     silent = view.silent_hosts(site)
     mapped = _mapped_elsewhere(view, vm, site)
-    if here is None and silent and mapped:
+    if silent and mapped:
         return (
             f"unreachable: VM {vm} may run on {', '.join(sorted(silent))}, which is silent (its LUNs are mapped there)"
         )

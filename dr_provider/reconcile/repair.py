@@ -4,7 +4,7 @@ Invariants, in this order:
 1. A stale side (its epoch is past) runs nothing: what runs there is stopped. If it may have written after the commit, that is put on
    record as a split *before* it is stopped, and nothing is resynced until an operator says which side to keep.
 2. A diverged copy is kept as a safety copy before it becomes a destination again.
-3. VMs that run at the active side are left running.
+3. VMs that run at the active side are left running; one of a silent host is restarted on another only where the plan or an operator says so.
 4. The way back is protected by a new recovery point that has arrived there, not by the mirror's being pointed that way.
 """
 
@@ -19,6 +19,7 @@ from dr_provider.model.state import Silent
 from dr_provider.reconcile.copies import CopyStanding, standing, wrote_after
 from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.mending import mend_records
+from dr_provider.reconcile.restart import evict
 from dr_provider.reconcile.starts import export_again, start_vms, unasked, waiting
 from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.tombstones import clear_removed
@@ -60,11 +61,15 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
             stale[other] = _left_alone(view, other) if unsure else stop_stale(view, epoch, other, steps, before)
             warnings += stale[other].warnings
     starts: list[str] = []
+    restart = view.spec.restart == "in-site" or want.goal == "restart"
     if unsure:
-        degraded += waiting(view, epoch, unsure)
+        degraded += waiting(view, epoch, unsure, restart=restart)
     else:
+        evict(view, active, steps, after=before)
         export_again(view, active, steps, after=before)
-        starts, said = start_vms(view, active, steps, after=before, last=steps.ids("split", "stop", "fence"))
+        starts, said = start_vms(
+            view, active, steps, after=before, last=steps.ids("split", "stop", "fence", "evict"), restart=restart
+        )
         degraded += said
     if not any(side.evidence for side in stale.values()):
         for other, side in stale.items():

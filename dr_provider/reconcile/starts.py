@@ -13,6 +13,7 @@ from dr_provider.model.records import Epoch
 from dr_provider.model.state import Silent
 from dr_provider.model.topology import VmSpec
 from dr_provider.reconcile.placement import place
+from dr_provider.reconcile.restart import isolate, may_run_unseen, same_cluster, unseen
 from dr_provider.reconcile.steps import Steps, started_before, tier_of
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.word import ask_for_word
@@ -36,9 +37,10 @@ def unasked(view: PlanView, epoch: Epoch) -> tuple[str, ...]:
     return tuple(state.reason for state in states if isinstance(state, Silent) and not state.missing)
 
 
-def waiting(view: PlanView, epoch: Epoch, reasons: Iterable[str]) -> list[str]:
+def waiting(view: PlanView, epoch: Epoch, reasons: Iterable[str], *, restart: bool = False) -> list[str]:
     """Sentences on the VMs that are not started because another side cannot be asked."""
-    missing, said = not_running(view, epoch.site)
+    missing, lost, said = not_running(view, epoch.site, restart=restart)
+    missing += lost
     if missing:
         plan, names = view.spec.name, ", ".join(vm.name for vm in missing)
         said.append(
@@ -49,12 +51,17 @@ def waiting(view: PlanView, epoch: Epoch, reasons: Iterable[str]) -> list[str]:
 
 
 def start_vms(
-    view: PlanView, site: str, steps: Steps, *, after: Iterable[str], last: Iterable[str] = ()
+    view: PlanView, site: str, steps: Steps, *, after: Iterable[str], last: Iterable[str] = (), restart: bool = False
 ) -> tuple[list[str], list[str]]:
-    """Attach and start, in tier order, each VM that should run at the site and does not; ids, and sentences on those that cannot."""
-    missing, said = not_running(view, site)
-    placement = place(view, site, missing)
-    return add_starts(view, placement.hosts, steps, after=after, last=last), said + list(placement.unplaced.values())
+    """Attach and start, in tier order, each VM that should run at the site and does not; ids, and sentences on those that cannot.
+
+    `restart`: those that a silent host may run too, once their disks are taken from it.
+    """
+    missing, lost, said = not_running(view, site, restart=restart)
+    placement = place(view, site, missing + lost, near=same_cluster(view, site, lost))
+    first = isolate(view, site, placement.hosts, lost, steps, after=after)
+    starts = add_starts(view, placement.hosts, steps, after=after, last=last, first=first)
+    return starts, said + list(placement.unplaced.values())
 
 
 def export_again(view: PlanView, site: str, steps: Steps, *, after: Iterable[str]) -> list[str]:
@@ -70,7 +77,7 @@ def export_again(view: PlanView, site: str, steps: Steps, *, after: Iterable[str
             host=at.host,
         )
         for vm in view.vms
-        if (at := view.place(vm.name, site)) is not None and at.running and (lost := _unmapped(view, vm, site))
+        if (at := view.place(vm.name, site)) is not None and view.runs_at(at) and (lost := _unmapped(view, vm, site))
     ]
 
 
@@ -85,9 +92,15 @@ def _unmapped(view: PlanView, vm: VmSpec, site: str) -> list[str]:
 
 
 def add_starts(
-    view: PlanView, hosts: Mapping[str, str], steps: Steps, *, after: Iterable[str], last: Iterable[str] = ()
+    view: PlanView,
+    hosts: Mapping[str, str],
+    steps: Steps,
+    *,
+    after: Iterable[str],
+    last: Iterable[str] = (),
+    first: Mapping[str, Iterable[str]] | None = None,
 ) -> list[str]:
-    """Two steps a VM: all are attached at once, and each starts when those before it are up."""
+    """Two steps a VM: all are attached at once (after what `first` names for them), and each starts when those before it are up."""
     wait, ended = list(after), list(last)
     ordered = [vm for vm in view.spec.members if vm in hosts]
     attached = {
@@ -95,7 +108,7 @@ def add_starts(
             "attach",
             vm,
             f"map the LUNs of VM {vm} to {hosts[vm]} and define it there",
-            after=wait,
+            after=[*wait, *(first or {}).get(vm, ())],
             last=ended,
             group="attach",
             vm=vm,
@@ -104,12 +117,12 @@ def add_starts(
         for vm in ordered
     }
     for vm in ordered:
-        first = [f"start:{other}" for other in started_before(view.spec, vm) if other in hosts]
+        before = [f"start:{other}" for other in started_before(view.spec, vm) if other in hosts]
         steps.add(
             "start",
             vm,
             f"start VM {vm} on {hosts[vm]}",
-            after=[attached[vm], *first],
+            after=[attached[vm], *before],
             group="start",
             needed=view.spec.tiers[tier_of(view.spec, vm)].on_failure != "continue",
             vm=vm,
@@ -118,20 +131,25 @@ def add_starts(
     return steps.ids("start")
 
 
-def not_running(view: PlanView, site: str) -> tuple[tuple[VmSpec, ...], list[str]]:
-    """VMs that have data at the site and do not run there, and sentences on those of which too little is known."""
+def not_running(
+    view: PlanView, site: str, *, restart: bool = False
+) -> tuple[tuple[VmSpec, ...], tuple[VmSpec, ...], list[str]]:
+    """VMs that have data at the site and do not run there; with `restart`, those that only a silent host may run; and sentences on those
+    of which too little is known."""
     epoch = view.epoch
-    silent = view.silent_hosts(site)
     missing: list[VmSpec] = []
+    lost: list[VmSpec] = []
     said: list[str] = []
     for vm in view.vms:
         known = view.place(vm.name, site)
-        if known is not None and known.running:
+        if known is not None and view.runs_at(known):
             continue
-        if silent and known is None:
-            said.append(
-                f"VM {vm.name}: not seen at {site}, and {', '.join(sorted(silent))} is silent; it may run there"
-            )
+        if may_run_unseen(view, vm, site):
+            why = unseen(view, vm, site, allowed=restart) or _lacking(view, vm, site)
+            if why:
+                said.append(why)
+            else:
+                lost.append(vm)
             continue
         fresh = known is None and ((epoch is not None and epoch.number == 1) or view.never_made("vm", vm.name))
         if fresh:
@@ -141,7 +159,7 @@ def not_running(view: PlanView, site: str) -> tuple[tuple[VmSpec, ...], list[str
             said.append(lacking)
         else:
             missing.append(vm)
-    return tuple(missing), said
+    return tuple(missing), tuple(lost), said
 
 
 def _lacking(view: PlanView, vm: VmSpec, site: str) -> str:

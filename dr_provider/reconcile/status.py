@@ -144,6 +144,11 @@ def _vm_wrong(view: PlanView, vm: str, active: str) -> list[str]:
     ]
     place = view.place(vm, active)
     silent = sorted(view.silent_hosts(active))
+    said += [
+        f"VM {vm} still runs on {other.host}, without its disks: they are mapped to {taken}; dr protect {view.spec.name} stops it there"
+        for other in view.places
+        if other.vm == vm and other.site == active and other.running and (taken := view.taken_to(other)) is not None
+    ]
     if place is not None and place.running:
         if place.state.detail:
             said.append(f"VM {vm} runs on {place.host}, but {place.state.detail}")
@@ -207,7 +212,8 @@ def _best_point(view: PlanView) -> RecoveryPoint | None:
 def _vm(view: PlanView, vm: str) -> dict[str, str | None]:
     """Where it runs; else where it should. `unknown`: the host where it should be, or any that it may be on, is silent."""
     active = view.active
-    running = sorted((p for p in view.places if p.vm == vm and p.running), key=lambda p: (p.site != active, p.host))
+    running = [p for p in view.places if p.vm == vm and p.running]
+    running.sort(key=lambda p: (p.site != active, not view.runs_at(p), p.host))
     if running:
         return {"site": running[0].site, "host": running[0].host, "state": "running"}
     place = view.place(vm, active) if active else None

@@ -177,8 +177,9 @@ class PlanView:
         return tuple(self.topology.vms[name] for name in self.spec.members)
 
     def place(self, vm: str, site: str) -> VmPlace | None:
-        """Where the VM is at a site: the host that runs it, else one that defines it."""
-        at = sorted((p for p in self.places if p.vm == vm and p.site == site), key=lambda p: (not p.running, p.host))
+        """Where the VM is at a site: the host that runs it (with its disks, before one that has lost them), else one that defines it."""
+        at = [p for p in self.places if p.vm == vm and p.site == site]
+        at.sort(key=lambda p: (not p.running, p.running and self.taken_to(p) is not None, p.host))
         return at[0] if at else None
 
     def dropped_luns(self, vm: str, site: str) -> dict[str, list[str]]:
@@ -194,6 +195,27 @@ class PlanView:
             if dropped := sorted(set(mine) - disks):
                 found[name] = dropped
         return found
+
+    def runs_at(self, at: VmPlace) -> bool:
+        """Whether the VM runs there, and not merely without the disks that another host has by now."""
+        return at.running and self.taken_to(at) is None
+
+    def taken_to(self, at: VmPlace) -> str | None:
+        """The answering host of the site that has the VM's disks while the one where it is has none of them; None: there is none."""
+        here, spec = self.seen.host(at.host), self.topology.vms.get(at.vm)
+        if here is None or spec is None:
+            return None
+        mapped = set()
+        for disk in spec.disks:
+            volume = self.volume(disk.volume, at.site) if self.topology.copy_at(disk.volume, at.site) else None
+            lun = volume.luns.get(keys.lun_name(at.vm, disk.role)) if volume else None
+            mapped.add(lun.mapped_to if lun is not None else None)
+        if here.initiator in mapped:
+            return None
+        others = (
+            h.name for h in self.topology.hosts_at(at.site) if (s := self.seen.host(h.name)) and s.initiator in mapped
+        )
+        return next(others, None)
 
     def running_at(self, site: str) -> tuple[VmPlace, ...]:
         return tuple(p for p in self.places if p.site == site and p.running)

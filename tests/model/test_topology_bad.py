@@ -276,12 +276,6 @@ CROSS: list[Case] = [
     ("site twice", put(*SHOP, "sites", to=["east", "west", "west"]), "plans.shop.sites[2]", ("listed twice",)),
     ("plan's site", put(*SHOP, "sites", 1, to="wst"), "plans.shop.sites[1]", ("no site wst", "mean west?")),
     (
-        "restart",
-        put(*SHOP, "restart", to="in-site"),
-        "plans.shop.restart",
-        ("in-site restart is not built yet; leave it out or say none",),
-    ),
-    (
         "fencing",
         put(*SHOP, "fencing", to="witness"),
         "plans.shop.fencing",

@@ -35,8 +35,10 @@ SITES = ("east", "west")
 DEVICES = ("east-a", "east-1", "east-2", "west-a", "west-1", "west-2")
 POINTS = (P1, P2, Point(3, kind="final.id-2"), Point(1, 2, "west"), Point(2, 2, "west"), Point(9, 9, "west"))
 WORDS = (None, "1: a", "2: b", "3: c")
-AFTER_A_SPLIT_IS_SEEN = {"create-array", "create-host", "record", "split", "stop", "fence", "attach", "export", "start"}
-SHOPS = (shop(), shop(memory="2GiB", host_memory="4GiB"))
+AFTER_A_SPLIT_IS_SEEN = {
+    "create-array", "create-host", "record", "split", "stop", "fence", "evict", "reserve", "isolate", "attach", "export", "start",
+}  # fmt: skip
+SHOPS = (shop(), shop(memory="2GiB", host_memory="4GiB"), shop(plan={"restart": "in-site"}))
 
 copies: st.SearchStrategy[Copies] = st.sampled_from(["writable", "replica", "foreign", "absent", "empty"])
 points = st.lists(st.sampled_from(POINTS), unique=True).map(
@@ -122,7 +124,7 @@ wants = st.builds(
     word=st.sampled_from(WORDS),
     point=st.sampled_from([None, None, P1.id, P2.id, minute(103)]),
     stack=st.sampled_from([None, None, "dr/prod"]),
-    goal=st.sampled_from(["move", "move", "move", "move", "abort", "resolve"]),
+    goal=st.sampled_from(["move", "move", "move", "move", "abort", "resolve", "restart"]),
 )
 often = settings(
     max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -167,6 +169,7 @@ def test_every_decision(seen: PlanView, want: Want) -> None:
     commit_stands_between_breaks_and_starts(decision, of, waits)
     own_data_is_kept_first(seen, decision, of, waits)
     a_split_stays_as_it_is(seen, want, decision, of)
+    no_vm_is_started_beside_a_host_that_may_run_it(seen, want, decision, of, waits)
 
 
 Verbs = Mapping[str, list[Action]]
@@ -247,6 +250,26 @@ def a_split_stays_as_it_is(seen: PlanView, want: Want, decision: Decision, of: V
         assert set(of) <= AFTER_A_SPLIT_IS_SEEN
     for action in (a for a in of.get("stop", []) if "@" in a.id):
         assert all(s.id in action.after for s in of.get("split", []))
+
+
+def no_vm_is_started_beside_a_host_that_may_run_it(
+    seen: PlanView, want: Want, decision: Decision, of: Verbs, waits: Waits
+) -> None:
+    if decision.kind != "repair":
+        assert "isolate" not in of
+        return
+    assert "isolate" not in of or seen.spec.restart == "in-site" or want.goal == "restart"
+    site = str(decision.to_site)
+    for action in of.get("start", []):
+        for name in seen.topology.vms[action.of["vm"]].volumes():
+            volume = seen.volume(name, site)
+            assert volume is not None
+            owner = volume.luns[f"{action.of['vm']}.root"].mapped_to
+            hosts = {f"iqn.{host}": host for host in seen.silent_hosts(site)}
+            if owner in hosts:
+                fences = {a.id for a in of["isolate"] if action.of["vm"] in a.of["vms"].split(",")}
+                assert fences
+                assert fences <= waits[action.id]
 
 
 @given(views(silent=frozenset({"east"})), wants)

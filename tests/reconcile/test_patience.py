@@ -25,8 +25,8 @@ from tests.support.situations import ACTIVE, VMS, Side, view
 )
 def test_a_guest_without_its_disks_is_not_waited_for(situation: dict[str, Any], seconds: float) -> None:
     run = cast(Run, SimpleNamespace(view=view(**situation)))
-    assert {compute._patience(run, vm, "east") for vm in VMS} == {seconds}
+    assert {compute._patience(run, vm, "east-1", "east") for vm in VMS} == {seconds}
 
 
 def test_a_vm_that_the_topology_does_not_know_any_more_is_asked_in_full() -> None:
-    assert compute._patience(cast(Run, SimpleNamespace(view=view())), "gone", "east") == compute.GRACEFUL
+    assert compute._patience(cast(Run, SimpleNamespace(view=view())), "gone", "east-1", "east") == compute.GRACEFUL

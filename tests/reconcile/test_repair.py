@@ -72,7 +72,7 @@ AFTER_COMMIT = replace(RETURNED, last_write=minute(230))
         (moved(east=AFTER_COMMIT), ["split", "fence"]),
         (moved(east=replace(RETURNED, vms="running")), ["split", "stop", "fence"]),
         (moved(east=replace(RETURNED, vms="running", mapped=False)), ["stop", *KEPT]),
-        (moved(east=replace(RETURNED, vms="running", mapped=("db",)), twice=["db"]), ["split", "stop", "fence"]),
+        (moved(east=replace(RETURNED, vms="running", mapped=("db",)), twice=["db"]), ["split", "stop", "fence", "evict"]),
         (moved(east=replace(RETURNED, vms="running"), silent=["east-a"], epochs=BY_WORD), ["split", "stop"]),
         (moved(east=replace(RETURNED, vms="running"), silent=["west-a"]), ["split", "stop", "fence"]),
         (moved(east=replace(RETURNED, mapped=False), cut=True), []),
@@ -174,7 +174,7 @@ def test_a_volume_that_is_lost_is_not_made_anew() -> None:
     ],
 )  # fmt: skip
 def test_a_vm_that_cannot_be_started_is_degraded_with_the_reason(seen: PlanView, sentence: str) -> None:
-    assert sentence in answer(seen).degraded
+    assert any(said.startswith(sentence) for said in answer(seen).degraded)
 
 
 def test_only_what_does_not_run_is_started() -> None:

@@ -47,6 +47,10 @@ class Lab:
         with self._store.reading() as db:
             return guest.load(db, self._where)
 
+    def initiator(self) -> str:
+        with self._store.reading() as db:
+            return str(db.execute("SELECT initiator FROM host").fetchone()[0])
+
     def in_force(self) -> tuple[faults.Fault, ...]:
         with self._store.reading() as db:
             return faults.read(db)

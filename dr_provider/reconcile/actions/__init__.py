@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from dr_provider.model.errors import DrError
-from dr_provider.reconcile.actions import claims, compute, drills, founding, mending, removed, reversing, storage
+from dr_provider.reconcile.actions import (
+    claims,
+    compute,
+    drills,
+    founding,
+    mending,
+    removed,
+    restarting,
+    reversing,
+    storage,
+)
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decision import Action
 
@@ -31,6 +41,8 @@ VERBS: Mapping[str, Callable[[Run, Action], str]] = {
     "commit": claims.commit,
     "attach": compute.attach,
     "export": compute.export,
+    "isolate": restarting.isolate,
+    "evict": restarting.evict,
     "start": compute.start,
     "reverse": reversing.reverse,
     "protect": reversing.protect,

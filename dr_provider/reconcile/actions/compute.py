@@ -31,7 +31,7 @@ def reserve(run: Run, action: Action) -> str:
     for vm, host in pairs(action.of["hosts"]).items():
         spec = run.view.topology.vms[vm]
         place = run.view.place(vm, run.view.topology.hosts[host].site)
-        if place is None or not place.running:
+        if place is None or not run.view.runs_at(place):
             by_host.setdefault(host, []).append(Reservation(tag, vm, spec.cpus, spec.memory))
     abreast(sorted(by_host), lambda host: run.world.fleet.host(host).reserve(tag, by_host[host]))
     return ""
@@ -41,7 +41,7 @@ def stop(run: Run, action: Action) -> str:
     """Stop a VM: asked first, then hard. What the guest says of its last entry goes into the seal of the final snapshot."""
     vm, host = action.of["vm"], action.of["host"]
     site = run.view.topology.hosts[host].site
-    report = run.world.fleet.host(host).stop(vm, graceful=_patience(run, vm, site))
+    report = run.world.fleet.host(host).stop(vm, graceful=_patience(run, vm, host, site))
     if report.how == "graceful":
         run.graceful.add(vm)
     if report.mark is not None:
@@ -49,7 +49,7 @@ def stop(run: Run, action: Action) -> str:
     return report.how
 
 
-def _patience(run: Run, vm: str, site: str) -> float:
+def _patience(run: Run, vm: str, host: str, site: str) -> float:
     """How long a guest is asked before it is stopped hard: one that has lost its disks has nothing to write out, and may wait for them for ever."""
     spec = run.view.topology.vms.get(vm)
     if spec is None:
@@ -57,6 +57,8 @@ def _patience(run: Run, vm: str, site: str) -> float:
     if any(run.view.array_state(name, site) is None for name in spec.volumes()):
         return GRACEFUL_WITHOUT_DISKS
     there = [(volume, keys.lun_name(vm, d.role)) for d in spec.disks if (volume := run.view.volume(d.volume, site))]
+    if any(p.vm == vm and p.host == host and run.view.taken_to(p) is not None for p in run.view.places):
+        return GRACEFUL_WITHOUT_DISKS
     taken = there and all(lun in v.luns and v.luns[lun].mapped_to is None for v, lun in there)
     return GRACEFUL_WITHOUT_DISKS if taken else GRACEFUL
 
