@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path as FilePath
 
-from dr_provider.model import checks_drivers, checks_network, checks_placement, checks_witness
+from dr_provider.model import checks_copies, checks_drivers, checks_network, checks_placement, checks_witness
 from dr_provider.model.build import Draft
 from dr_provider.model.problems import Path, Report, did_you_mean, listed
-from dr_provider.model.topology import PlanSpec, VolumeSpec
+from dr_provider.model.topology import PlanSpec
 from dr_provider.model.units import format_duration, format_size
 
 __all__ = ["check"]
@@ -27,7 +27,7 @@ def check(draft: Draft, report: Report, *, check_images: bool) -> None:
         checks_drivers.check_credentials(draft, report)
     for volume in draft.volumes.values():
         if volume is not None:
-            _volume(draft, volume, report)
+            checks_copies.check_volume(draft, volume, report)
     _disks(draft, report, check_images=check_images)
     for plan in draft.plans.values():
         if plan is not None:
@@ -63,39 +63,7 @@ def _sites(draft: Draft, report: Report) -> None:
                 report.add((key, name, "site"), _unknown("site", thing.site, draft.sites))
 
 
-# -- volumes and disks --------------------------------------------------------------------------
-
-
-def _volume(draft: Draft, volume: VolumeSpec, report: Report) -> None:
-    path: Path = ("volumes", volume.name)
-    if "arrays" not in draft.torn and volume.home not in draft.arrays:
-        report.add((*path, "home"), _unknown("array", volume.home, draft.arrays))
-    home = draft.arrays.get(volume.home)
-    seen: set[str] = set()
-    for index, copy in enumerate(volume.copies):
-        at: Path = (*path, "copies", index)
-        array = draft.arrays.get(copy.array)
-        if "arrays" not in draft.torn and copy.array not in draft.arrays:
-            report.add(at, _unknown("array", copy.array, draft.arrays))
-        elif copy.array == volume.home:
-            report.add(at, f"{copy.array} is the volume's home; a copy stands on another array, at another site")
-        elif copy.array in seen:
-            report.add(at, f"{copy.array} is listed twice; leave one of them out")
-        elif array is not None and home is not None and array.site == home.site:
-            report.add(
-                at,
-                f"{copy.array} stands at {home.site}, as the volume's home {home.name} does, and a second copy at the "
-                "home site is not built yet; name an array at another site",
-            )
-        if copy.via is not None:
-            report.add(at, f"via is not built yet; leave it out: a copy is fed from the volume's home, {volume.home}")
-        seen.add(copy.array)
-    seen -= {volume.home}
-    if len(seen) > 1:
-        report.add(
-            (*path, "copies"),
-            f"lists {len(seen)} copies; more than one copy a volume is not built yet: keep one of {listed(sorted(seen), 'or')}",
-        )
+# -- disks ---------------------------------------------------------------------------------------
 
 
 def _disks(draft: Draft, report: Report, *, check_images: bool) -> None:
@@ -161,14 +129,7 @@ def _plan_sites(draft: Draft, plan: PlanSpec, report: Report) -> None:
             report.add((*path, index), _unknown("site", site, draft.sites))
     for index, site in _repeated(plan.sites):
         report.add((*path, index), f"{site} is listed twice; leave one of them out")
-    sites = dict.fromkeys(plan.sites)
-    if len(sites) > 2:
-        report.add(
-            path,
-            f"lists {len(sites)} sites, which needs a copy of each volume at all of them, and more than one copy is not "
-            "built yet; wanted two: home and one recovery site",
-        )
-    elif len(plan.sites) == 1:
+    if len(plan.sites) == 1:
         report.add(path, f"lists {plan.home} only; wanted home and a recovery site")
 
 
@@ -260,7 +221,7 @@ def _plan_volumes(draft: Draft, report: Report) -> None:
         for name in by_plan:
             plan = draft.plans.get(name)
             if plan is not None and len(by_plan) == 1:
-                _copies(draft, volume, plan, by_plan[name], report)
+                checks_copies.check_with_plan(draft, volume, plan, by_plan[name], report)
     if _plans_unknown(draft) or "vms" in draft.torn or None in draft.vms.values():
         return
     on_some_disk = {disk.volume for vm in draft.vms.values() if vm is not None for disk in vm.disks}
@@ -277,31 +238,3 @@ def _two_plans(by_plan: Mapping[str, tuple[str, str]]) -> str:
     return (
         f"it is used by plans {listed(parts)}; a volume belongs to exactly one plan: give each plan volumes of its own"
     )
-
-
-def _copies(draft: Draft, volume: VolumeSpec, plan: PlanSpec, user: tuple[str, str], report: Report) -> None:
-    if any(name not in draft.arrays or draft.arrays[name] is None for name in volume.arrays):
-        return
-    at_site = {array.site for name in volume.arrays if (array := draft.arrays[name]) is not None}
-    home = draft.arrays[volume.home]
-    vm, role = user
-    if home is not None and home.site != plan.home:
-        there = sorted(name for name, array in draft.arrays.items() if array is not None and array.site == plan.home)
-        right = (
-            f"wanted an array at {plan.home}: {listed(there, 'or')}" if there else f"there is no array at {plan.home}"
-        )
-        report.add(
-            ("volumes", volume.name, "home"),
-            f"{home.name} stands at {home.site}, and plan {plan.name}, whose VM {vm} has disk {role} on it, is at home at "
-            f"{plan.home}; {right}",
-        )
-        return
-    for site in dict.fromkeys(plan.sites[1:]):
-        if site in at_site or site not in draft.sites:
-            continue
-        there = sorted(name for name, array in draft.arrays.items() if array is not None and array.site == site)
-        right = f"add one: copies: [{there[0]}]" if there else f"there is no array at {site} yet"
-        report.add(
-            ("volumes", volume.name, "copies") if volume.copies else ("volumes", volume.name),
-            f"it has no copy at {site}, a recovery site of plan {plan.name}, whose VM {vm} has disk {role} on it; {right}",
-        )

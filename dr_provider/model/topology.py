@@ -78,6 +78,16 @@ class VolumeSpec:
         """Every array that holds a copy, home first."""
         return (self.home, *(copy.array for copy in self.copies))
 
+    @property
+    def feeders_first(self) -> tuple[CopySpec, ...]:
+        """Its copies, each after the one that it is fed from."""
+        left, done = list(self.copies), [self.home]
+        while ready := [copy for copy in left if (copy.via or self.home) in done]:
+            done += [copy.array for copy in ready]
+            left = [copy for copy in left if copy.array not in done]
+        by_array = {copy.array: copy for copy in self.copies}
+        return tuple(by_array[array] for array in done[1:])
+
 
 @dataclass(frozen=True)
 class DiskSpec:
@@ -224,7 +234,7 @@ class Topology:
         return None
 
     def copy_at(self, volume: str, site: str) -> str | None:
-        """The array that holds the volume's copy at a site (two copies a volume, one a site, are built so far)."""
+        """The array that holds the volume's copy at a site (one copy a site is built so far)."""
         return next((name for name in self.volumes[volume].arrays if self.arrays[name].site == site), None)
 
     def plan_arrays(self, plan: str) -> tuple[str, ...]:

@@ -152,13 +152,17 @@ def newest(points: Iterable[RecoveryPoint], site: str) -> RecoveryPoint | None:
     return max((point for point in points if point.complete_at(site)), key=lambda point: point.order, default=None)
 
 
-def choose_point(points: Iterable[RecoveryPoint], site: str, wish: str) -> RecoveryPoint:
-    """The point that an id or an RFC 3339 time names: the newest one at or before the time. Raises BadInput, naming what there is."""
-    whole = [point for point in points if point.complete_at(site)]
-    by_id = next((point for point in whole if point.id == wish), None)
+def choose_point(
+    points: Iterable[RecoveryPoint], site: str, wish: str, *, whole: Iterable[RecoveryPoint] | None = None
+) -> RecoveryPoint:
+    """The point that an id or an RFC 3339 time names: the newest one at or before the time. `whole`: those that count (None: the ones
+    that are whole at the site). Raises BadInput, naming what there is."""
+    points = tuple(points)
+    usable = [point for point in points if point.complete_at(site)] if whole is None else list(whole)
+    by_id = next((point for point in usable if point.id == wish), None)
     if by_id is not None:
         return by_id
-    there = ", ".join(point.id for point in whole[-5:]) or "none"
+    there = ", ".join(point.id for point in usable[-5:]) or "none"
     try:
         until = keys.at(wish)
     except ValueError:
@@ -167,7 +171,7 @@ def choose_point(points: Iterable[RecoveryPoint], site: str, wish: str) -> Recov
         raise BadInput(
             f"recovery point {wish!r}: {found} at {site}; the newest whole ones at {site}: {there}"
         ) from None
-    before = [point for point in whole if keys.at(point.time) <= until]
+    before = [point for point in usable if keys.at(point.time) <= until]
     if not before:
         raise BadInput(
             f"recovery point {wish!r}: no whole point at {site} is that old; the whole ones at {site}: {there}"

@@ -1,7 +1,8 @@
 """The state of each mirror of a plan, out of one observation. Pure.
 
-A mirror goes from the copy at the active site to another one. Its lag is the age of the newest sealed snapshot that both have: what
-would be lost if the active side were gone now. Of a copy that is silent, the source's hold tells what it had.
+A mirror goes to a copy from the one that feeds it: the active one, or one on the way (lines.py). Its lag is the age of the newest
+sealed snapshot that the copy has in common with the active line: what would be lost if the active side were gone now and this copy were
+all that is left. Of a copy that is silent, the others' holds tell what it had.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dr_provider.model import keys
-from dr_provider.model.state import Observation, SnapshotState, VolumeState
-from dr_provider.model.topology import PlanSpec, Topology
+from dr_provider.model.state import Observation, SnapshotState
+from dr_provider.model.topology import PlanSpec, Topology, VolumeSpec
 from dr_provider.protection.catalogue import snapshot_intent
-from dr_provider.protection.replication import common_snapshot, held_common
+from dr_provider.protection.lines import copy_of, declared_feeder, feeders, line_of, meet, newest_on
+from dr_provider.protection.replication import held_common
 
 __all__ = ["MirrorState", "lag_limit", "mirror_states", "paths"]
 
@@ -44,14 +46,15 @@ def lag_limit(spec: PlanSpec) -> float:
     return spec.rpo if spec.rpo is not None else 2 * spec.replicate_every
 
 
-def paths(topology: Topology, plan: str, active: str) -> Iterator[tuple[str, str, str]]:
-    """(volume, array at the active site, another array with a copy) for each mirror of the plan."""
+def paths(topology: Topology, plan: str, active: str, seen: Observation) -> Iterator[tuple[str, str, str, str]]:
+    """(volume, array at the active site, array that feeds it, array with another copy) for each mirror of the plan, feeders first."""
     for volume in topology.plan_volumes(plan):
-        source = topology.copy_at(volume.name, active)
-        if source is not None:
-            for target in volume.arrays:
-                if target != source:
-                    yield volume.name, source, target
+        root = topology.copy_at(volume.name, active)
+        if root is None:
+            continue
+        fed = feeders(volume, root, seen)
+        for target in (*fed, *(a for a in volume.arrays if a != root and a not in fed)):
+            yield volume.name, root, fed.get(target) or declared_feeder(volume, root, target), target
 
 
 def mirror_states(
@@ -60,41 +63,42 @@ def mirror_states(
     """Each mirror of the plan, by volume and target."""
     limit = lag_limit(topology.plans[plan])
     return tuple(
-        _mirror(topology, seen, volume, source, target, limit=limit, split=split)
-        for volume, source, target in paths(topology, plan, active)
+        _mirror(topology, seen, volume, root, source, target, limit=limit, split=split)
+        for volume, root, source, target in paths(topology, plan, active, seen)
     )
 
 
 def _mirror(
-    topology: Topology, seen: Observation, volume: str, source: str, target: str, *, limit: float, split: bool
+    topology: Topology,
+    seen: Observation,
+    volume: str,
+    root: str,
+    source: str,
+    target: str,
+    *,
+    limit: float,
+    split: bool,
 ) -> MirrorState:
-    near, far = _copy(seen, source, volume), _copy(seen, target, volume)
-    common = _common(seen, source, target, near, far)
+    common = _common(topology.volumes[volume], seen, root, source, target)
     lag = _age(common, seen.time) if common else None
-    state, reason = _state(seen, source, target, near, far, common, lag, limit)
+    state, reason = _state(topology.volumes[volume], seen, root, source, target, common, lag, limit)
     if split:
-        state, reason = "split", "both sides have written since their fork"
+        state, reason = "split", "more than one side has written since their fork"
     sites = topology.arrays[source].site, topology.arrays[target].site
     return MirrorState(volume, source, target, *sites, state, lag, common.name if common else None, reason)
 
 
-def _copy(seen: Observation, array: str, volume: str) -> VolumeState | None:
-    state = seen.array(array)
-    found = state.volumes.get(volume) if state else None
-    return found if found is not None and found.kind == "data" else None
-
-
-def _common(
-    seen: Observation, source: str, target: str, near: VolumeState | None, far: VolumeState | None
-) -> SnapshotState | None:
-    """The newest sealed snapshot that both have; of a side that is silent, the other's hold tells what it had."""
-    if near is not None and far is not None:
-        there = {s.guid for s in far.snapshots if s.seal is not None}
-        return next((s for s in reversed(near.snapshots) if s.guid in there and s.seal is not None), None)
-    if near is not None and seen.array(target) is None:
-        return held_common(near, target)
-    if far is not None and seen.array(source) is None:
-        return held_common(far, source)
+def _common(spec: VolumeSpec, seen: Observation, root: str, source: str, target: str) -> SnapshotState | None:
+    """The newest sealed snapshot that the copy has in common with the line; of a side that is silent, the others' holds tell what it had."""
+    far = copy_of(seen, target, spec.name)
+    if far is not None and seen.array(root) is not None:
+        line = line_of(spec, root, seen)
+        return next((s for s in reversed(far.snapshots) if s.guid in line.guids and s.seal is not None), None)
+    if far is not None:
+        return held_common(far, source) or held_common(far, root)
+    if seen.array(target) is None:
+        near = (copy_of(seen, array, spec.name) for array in (source, root))
+        return next((held for copy in near if copy and (held := held_common(copy, target))), None)
     return None
 
 
@@ -106,32 +110,29 @@ def _age(snapshot: SnapshotState, now: str) -> float:
 
 
 def _state(
+    spec: VolumeSpec,
     seen: Observation,
+    root: str,
     source: str,
     target: str,
-    near: VolumeState | None,
-    far: VolumeState | None,
     common: SnapshotState | None,
     lag: float | None,
     limit: float,
 ) -> tuple[State, str]:
-    at_source, at_target = seen.array(source), seen.array(target)
-    for array, state in ((source, at_source), (target, at_target)):
-        if state is None:
+    for array in (root, source, target):
+        if seen.array(array) is None:
             return "unreachable", f"array {array} is silent"
-    assert at_source is not None
-    assert at_target is not None
+    near, far = copy_of(seen, root, spec.name), copy_of(seen, target, spec.name)
     if near is None:
-        return "none", f"{source} has no such volume"
-    meet = at_source.peers.get(target) and at_target.peers.get(source)
-    cut = "" if meet else f"{source} and {target} do not reach each other"
+        return "none", f"{root} has no such volume"
+    cut = "" if meet(seen, source, target) else f"{source} and {target} do not reach each other"
     if far is None:
         return ("unreachable", cut) if cut else ("none", f"{target} has no copy yet")
     if far.writable:
         return "broken", f"the copy on {target} is writable"
-    shared = common_snapshot(near, far)
+    shared = newest_on(line_of(spec, root, seen), far)
     if far.snapshots and shared is None:
-        return "broken", f"the copy on {target} has no snapshot in common with {source}"
+        return "broken", f"the copy on {target} has no snapshot in common with {root}"
     if shared is not None and (far.snapshots[-1].guid != shared.guid or far.changed):
         return "broken", f"the copy on {target} has data of its own"
     if cut:

@@ -180,7 +180,7 @@ class Arrived:
     volume: str
     source_array: str
     target_array: str
-    source_state: VolumeState
+    source_state: VolumeState | None
     target_state: VolumeState | None
     common: str
 

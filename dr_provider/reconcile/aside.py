@@ -9,18 +9,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dr_provider.model.errors import BadInput
-from dr_provider.model.records import Claim
+from dr_provider.model.records import Claim, Split
 from dr_provider.model.state import Silent
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Action, Decision, Loss, Want
-from dr_provider.reconcile.repair import decide_repair, fence_mapped, restore_copies
+from dr_provider.reconcile.repair import (
+    at_site,
+    decide_repair,
+    fence_mapped,
+    hold_still,
+    look_at_stale,
+    restore_copies,
+)
 from dr_provider.reconcile.source import look_at_source
 from dr_provider.reconcile.starts import start_vms
 from dr_provider.reconcile.steps import Steps
+from dr_provider.reconcile.terms import split_refusal
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.word import ask_for_word, parse_word
 
-__all__ = ["decide_abort", "decide_create", "decide_resolve"]
+__all__ = ["decide_abort", "decide_create", "decide_resolve", "decide_split"]
 
 
 def decide_create(view: PlanView, want: Want) -> Decision:
@@ -107,8 +115,9 @@ def decide_resolve(view: PlanView, want: Want) -> Decision:
         raise BadInput(
             f"plan {plan}: wanted one of its sites to keep ({', '.join(view.spec.sites)}), found {keep!r}; nothing was done"
         )
-    other = next(site for site in view.spec.sites if site != keep)
-    decision = Decision(plan, "resolve", other, keep, keep, loss=_kept(other, keep))
+    sides = tuple(side for side in (view.split.sides if view.split else ()) if side != keep)
+    losing = sides or ((claim.from_site,) if claim and claim.from_site != keep else view.others(keep)[:1])
+    decision = Decision(plan, "resolve", losing[0], keep, keep, loss=_kept(" and ".join(losing), keep))
     if epoch is not None and view.split is None and claim is None and (epoch.kind, epoch.site) == ("resolve", keep):
         return decide_repair(view, want)  # resolved already: what is left of it
     if epoch is None or (view.split is None and (claim is None or claim.kind != "resolve")):
@@ -120,17 +129,61 @@ def decide_resolve(view: PlanView, want: Want) -> Decision:
         f"plan {plan}: volume {name} is not at {keep} as one that can be written" for name in view.volume_names
         if view.array_state(name, keep) is not None and not ((v := view.volume(name, keep)) and v.writable)
     ]  # fmt: skip
-    source = look_at_source(view, other, keep, claim)
     word = parse_word(plan, want.word)
-    if source.unproved and not (word is not None and word.epoch == epoch.number):
-        refused.append(
-            f"plan {plan}: nothing proves that {', '.join(source.unproved)} does not run at {other} ({'; '.join(source.silence)}); {ask_for_word(plan, epoch.number)}"
-        )
+    warnings: list[str] = []
+    for side in losing:
+        source = look_at_source(view, side, keep, claim)
+        warnings += source.warnings
+        if source.unproved and not (word is not None and word.epoch == epoch.number):
+            refused.append(
+                f"plan {plan}: nothing proves that {', '.join(source.unproved)} does not run at {side} ({'; '.join(source.silence)}); {ask_for_word(plan, epoch.number)}"
+            )
     if refused:
         return decision.with_refusal(*refused)
-    return replace(
-        decision, actions=_resolve_steps(view, claim, keep, other, epoch.number + 1), warnings=source.warnings
-    )
+    actions = _resolve_steps(view, claim, keep, losing, epoch.number + 1)
+    return replace(decision, actions=actions, warnings=tuple(warnings))
+
+
+def decide_split(view: PlanView) -> Decision:
+    """Under a split nothing moves and nothing is resynced; what must not wait for the operator's choice is that no VM runs twice.
+
+    One side goes on: the one of the epoch in force, and where several were committed the plan's first that runs something. The others hold still.
+    """
+    refusal, found = split_refusal(view), view.split
+    assert found is not None
+    runner = _runner(view, found.sides)
+    steps = Steps()
+    for other in view.others(runner):
+        why = f"the plan is split, and goes on at {runner} until dr resolve {view.spec.name} --keep SITE"
+        copies = [standing(view, name, runner, other) for name in view.volume_names]
+        hold_still(view, other, steps, why, copies, after=() if view.splits else _RECORD)
+    if not steps.actions:
+        return refusal
+    actions = steps.done() if view.splits else (_on_record(view, found), *steps.done())
+    return replace(refusal, kind="repair", refused=(), actions=actions, degraded=refusal.refused, exit_bad=True)
+
+
+_RECORD = ("split",)
+
+
+def _on_record(view: PlanView, found: Split) -> Action:
+    """What the epochs show is put on record, with what else was written, before anything of the evidence changes."""
+    evidence, sides = list(found.evidence), list(found.sides)
+    for other in view.spec.sites:
+        more = look_at_stale(view, view.committed[0], other).evidence if other not in sides else []
+        sides += [other] if more else []
+        evidence += more
+    steps = Steps()
+    sentence = f"put on record that {' and '.join(sides)} have each been written (split)"
+    steps.add("split", "", sentence, sites=",".join(sides), fork=found.fork or "", evidence="\n".join(evidence))
+    return steps.actions[0]
+
+
+def _runner(view: PlanView, sides: tuple[str, ...]) -> str:
+    if len(view.committed) == 1:
+        return view.committed[0].site
+    ordered = [site for site in view.spec.sites if site in sides]
+    return next((site for site in ordered if view.running_at(site)), ordered[0])
 
 
 def _kept(other: str, keep: str) -> Loss:
@@ -142,24 +195,36 @@ def _claimed(plan: str, claim: Claim) -> str:
     return f"plan {plan}: a {what} to {claim.site} is under way (epoch {claim.number}, by {claim.by}); finish it, or call it off with dr abort {plan}"
 
 
-def _resolve_steps(view: PlanView, claim: Claim | None, keep: str, other: str, number: int) -> tuple[Action, ...]:
+def _resolve_steps(
+    view: PlanView, claim: Claim | None, keep: str, losing: tuple[str, ...], number: int
+) -> tuple[Action, ...]:
     steps, plan = Steps(), view.spec.name
     gate: list[str] = []
     if claim is None:
         gate = [
             steps.add(
-                "claim", "", f"claim epoch {number} for {keep}", site=keep, origin=other, point="", kind="resolve"
+                "claim", "", f"claim epoch {number} for {keep}", site=keep, origin=losing[0], point="", kind="resolve"
             )
         ]
-    for place_ in view.running_at(other):
-        sentence = f"stop VM {place_.vm} on {place_.host}"
-        steps.add("stop", place_.vm, sentence, after=gate, needed=False, vm=place_.vm, host=place_.host)
-    copies = [standing(view, name, keep, other) for name in view.volume_names]
-    fenced = fence_mapped(copies, steps, after=[*gate, *steps.ids("stop")], needed=False)
-    sentence = f"prove that no VM of plan {plan} can write at {other}"
-    proved = steps.add("prove", "", sentence, after=[*gate, *steps.ids("stop"), *fenced], group="fence", site=other)
+    proved = []
+    for other in view.others(keep):
+        stops = []
+        for place_ in view.running_at(other):
+            sentence = f"stop VM {place_.vm} on {place_.host}"
+            stops.append(
+                steps.add("stop", at_site(view, place_.vm, other), sentence, after=gate, needed=False, vm=place_.vm,
+                          host=place_.host)
+            )  # fmt: skip
+        copies = [standing(view, name, keep, other) for name in view.volume_names]
+        fenced = fence_mapped(copies, steps, after=[*gate, *stops], needed=False)
+        if other in losing:
+            sentence = f"prove that no VM of plan {plan} can write at {other}"
+            subject = "" if len(view.spec.sites) == 2 else other
+            proved.append(
+                steps.add("prove", subject, sentence, after=[*gate, *stops, *fenced], group="fence", site=other)
+            )
     sentence = f"commit epoch {number}: plan {plan} goes on at {keep}, and the split is ended"
-    commit = steps.add("commit", "", sentence, after=[proved], site=keep)
+    commit = steps.add("commit", "", sentence, after=proved, site=keep)
     starts, _ = start_vms(view, keep, steps, after=[commit])
-    restore_copies(view, keep, other, steps, after=[commit], last=starts)
+    restore_copies(view, keep, view.others(keep), steps, after=[commit], last=starts)
     return steps.done()

@@ -1,4 +1,4 @@
-"""How the copy of a volume at another site stands to the copy where the plan is active. Pure.
+"""How the copy of a volume at another site stands to the line of the copy where the plan is active. Pure.
 
 Invariant: a copy that holds anything its new source does not have (a block written since, a snapshot of its own) is `diverged`, and
 is never overwritten before that is kept; what is silent is `unknown`, never `absent`.
@@ -11,9 +11,10 @@ from typing import Literal
 
 from dr_provider.model import keys
 from dr_provider.model.state import SnapshotState, VolumeState
+from dr_provider.protection.lines import line_of, newest_on
 from dr_provider.reconcile.view import PlanView
 
-__all__ = ["CopyStanding", "common_snapshot", "standing"]
+__all__ = ["CopyStanding", "common_snapshot", "standing", "wrote_after"]
 
 Standing = Literal["unknown", "absent", "mirrored", "clean", "diverged", "foreign"]
 
@@ -41,7 +42,7 @@ def common_snapshot(source: VolumeState, target: VolumeState) -> SnapshotState |
 
 
 def standing(view: PlanView, volume: str, active: str, other: str) -> CopyStanding:
-    """How the copy at `other` stands to the one at `active`."""
+    """How the copy at `other` stands to the line of the one at `active`."""
     array = view.copy_array(volume, other)
     source, target = view.volume(volume, active), view.volume(volume, other)
     if view.array_state(volume, other) is None:
@@ -54,7 +55,8 @@ def standing(view: PlanView, volume: str, active: str, other: str) -> CopyStandi
         return CopyStanding(volume, array, "absent")
     if source is None:
         return CopyStanding(volume, array, "unknown", mapped=mapped)
-    common = common_snapshot(source, target)
+    spec = view.topology.volumes[volume]
+    common = newest_on(line_of(spec, view.copy_array(volume, active), view.seen), target)
     names = [snapshot.name for snapshot in target.snapshots]
     newer = tuple(names[names.index(common.name) + 1 :]) if common else tuple(names)
     how: Standing

@@ -13,16 +13,18 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from dr_provider.model import keys
 from dr_provider.model.records import Claim, Epoch
 from dr_provider.protection.catalogue import RecoveryPoint
-from dr_provider.reconcile.aside import decide_abort, decide_create, decide_resolve
+from dr_provider.reconcile.aside import decide_abort, decide_create, decide_resolve, decide_split
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.mending import damage_warnings
 from dr_provider.reconcile.placement import place
+from dr_provider.reconcile.points import fetches, full_copies, parts_at
 from dr_provider.reconcile.repair import decide_repair, fence_mapped, level_copies, restore_copies, stop_stale
 from dr_provider.reconcile.source import Source, look_at_source
 from dr_provider.reconcile.starts import add_starts, unasked
@@ -36,7 +38,6 @@ from dr_provider.reconcile.terms import (
     needs_word,
     not_meant,
     restorable,
-    split_refusal,
     target_faults,
     word_notes,
 )
@@ -55,7 +56,7 @@ def decide(view: PlanView, want: Want) -> Decision:
     if want.goal == "resolve":
         return decide_resolve(view, want)
     if view.split is not None:
-        return split_refusal(view)
+        return decide_split(view)
     if epoch is None:
         return decide_create(view, want)
     if claim is not None:
@@ -108,10 +109,10 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
     # Copies that an earlier move left out of line come back first: a destination must be one before it can be broken.
     prelude: list[str] = []
     if claim is None:
-        before = stop_stale(view, epoch, target, steps, [])
+        before = stop_stale(view, epoch, [target], steps, [])[target]
         if before.evidence:
             return _split_found(decision, target, before.evidence)
-        warnings += restore_copies(view, origin, target, steps, after=steps.ids("stop", "fence"))
+        warnings += restore_copies(view, origin, [target], steps, after=steps.ids("stop", "fence"))
         prelude = [action.id for action in steps.actions]
 
     point, final, sentence = choose(view, want, claim, source, target, brought_back=bool(prelude))
@@ -134,6 +135,11 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
     if placement.unplaced and source.kind == "planned":
         refused += placement.unplaced.values()
     degraded = () if source.kind == "planned" else tuple(placement.unplaced.values())
+    wanted = fetches(view, point, target) if point is not None and not final else None
+    if wanted:
+        warnings += full_copies(view, wanted, target)
+    if point is not None and not final:
+        warnings += parts_at(view, view.points, target, point)
     loss = loss_of(view, source, claim, point, final)
     notes = word_notes(plan, word, epoch, used=bool(needs))
     decision = replace(
@@ -142,7 +148,8 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
     if refused:
         return decision.with_refusal(*refused)
     spoken = str(word) if needs and given else ""
-    _actions(view, steps, prelude, claim, epoch, source, target, placement.hosts, point, final=final, word=spoken)
+    move = _Move(epoch, source, target, point, claim, final=final, fetched=wanted or {})
+    _actions(view, steps, prelude, move, placement.hosts, spoken)
     return replace(decision, actions=steps.done())
 
 
@@ -153,22 +160,25 @@ def _split_found(decision: Decision, target: str, evidence: list[str]) -> Decisi
     )
 
 
+@dataclass(frozen=True)
+class _Move:
+    """What a move goes by. `fetched`: volumes whose part of the point comes from another site first."""
+
+    epoch: Epoch
+    source: Source
+    target: str
+    point: RecoveryPoint | None
+    claim: Claim | None
+    final: bool
+    fetched: Mapping[str, str]
+
+
 def _actions(
-    view: PlanView,
-    steps: Steps,
-    prelude: list[str],
-    claim: Claim | None,
-    epoch: Epoch,
-    source: Source,
-    target: str,
-    hosts: Mapping[str, str],
-    point: RecoveryPoint | None,
-    *,
-    final: bool,
-    word: str,
+    view: PlanView, steps: Steps, prelude: list[str], move: _Move, hosts: Mapping[str, str], word: str
 ) -> None:
     """The steps of a move, in order; what an earlier run has done already is left out."""
-    plan, origin, number = view.spec.name, source.site, epoch.number + 1
+    source, target, point, claim, final = move.source, move.target, move.point, move.claim, move.final
+    plan, origin, number = view.spec.name, source.site, move.epoch.number + 1
     chosen = "" if final or point is None else point.id
     planned = source.kind == "planned"
     # A volume that came after the point is no part of what is restored.
@@ -217,29 +227,11 @@ def _actions(
     # 3. what can still be brought over
     ready = proved
     if final:
-        taken = source.final_point
-        if taken is None:
-            sentence = f"take the final snapshot of plan {plan} at {origin}"
-            ready = [steps.add("final", "", sentence, after=proved, group="transfer", site=origin)]
-        sent = []
-        for name in view.volume_names:
-            there = view.volume(name, target)
-            if taken is None or there is None or there.snapshot(taken.id) is None:
-                a, b = view.copy_array(name, origin), view.copy_array(name, target)
-                sent.append(
-                    steps.add("bring", name, f"send the final snapshot of volume {name} from {a} to {b}", after=ready,
-                              group="transfer", volume=name, source=a, target=b)
-                )  # fmt: skip
-        ready = [
-            steps.add(
-                "choose",
-                "",
-                "choose the final snapshot as the recovery point",
-                after=[*ready, *sent],
-                group="transfer",
-                site=target,
-            )
-        ]
+        ready = _bring_final(view, steps, move, proved)
+    for name, site in sorted(move.fetched.items()):
+        a, b = view.copy_array(name, site), view.copy_array(name, target)
+        sentence = f"fetch {chosen} of volume {name} from {a} to {b}"
+        ready = [*ready, steps.add("fetch", name, sentence, after=proved, group="transfer", volume=name, source=a, target=b)]  # fmt: skip
 
     # 4. break every volume at the one point, and look at what is there
     onlined = []
@@ -270,11 +262,56 @@ def _actions(
         "commit", "", f"commit epoch {number}: plan {plan} is active at {target}", after=[scan], site=target
     )
     add_starts(view, hosts, steps, after=[commit])
-    if all(
-        view.array_state(name, origin) is not None and view.linked(name, origin, target) for name in view.volume_names
-    ):
+    _way_back(view, steps, target, commit)
+
+
+def _bring_final(view: PlanView, steps: Steps, move: _Move, proved: list[str]) -> list[str]:
+    """The source's last state, taken, sent and chosen; the id of the last step."""
+    origin, target, taken = move.source.site, move.target, move.source.final_point
+    ready = proved
+    if taken is None:
+        sentence = f"take the final snapshot of plan {view.spec.name} at {origin}"
+        ready = [steps.add("final", "", sentence, after=proved, group="transfer", site=origin)]
+    sent: list[str] = []
+    for name in view.volume_names:
+        way = view.way(name, origin, target) or (view.copy_array(name, origin), view.copy_array(name, target))
+        hop = ready
+        for a, b in pairwise(way):
+            there = view.seen.array(b)
+            copy = there.volumes.get(name) if there else None
+            if taken is not None and copy is not None and copy.snapshot(taken.id) is not None:
+                continue
+            subject = name if b == way[-1] else f"{name}@{view.topology.arrays[b].site}"
+            sentence = f"send the final snapshot of volume {name} from {a} to {b}"
+            hop = [steps.add("bring", subject, sentence, after=hop, group="transfer", volume=name, source=a, target=b)]
+        if hop is not ready:
+            sent += hop
+    sentence = "choose the final snapshot as the recovery point"
+    return [steps.add("choose", "", sentence, after=[*ready, *sent], group="transfer", site=target)]
+
+
+def _way_back(view: PlanView, steps: Steps, target: str, commit: str) -> None:
+    """Every other side that answers becomes a copy of the new one, and gets a recovery point from there."""
+    turned = []
+    for site in view.others(target):
+        whole = all(
+            view.array_state(name, site) is not None and view.linked(name, site, target) for name in view.volume_names
+        )
+        if not whole:
+            continue
+        turned.append(site)
         for name in view.volume_names:
-            steps.add("reverse", name, f"reverse the mirror of volume {name}: {target} to {origin}", after=[commit],
-                      last=steps.ids("start"), group="reverse", needed=False, volume=name, array=view.copy_array(name, origin), site=origin)  # fmt: skip
-        steps.add("protect", "", f"take a recovery point at {target} and send it to {origin}", after=[commit], last=[*steps.ids("start"), *steps.ids("reverse")],
-                  group="reverse", needed=False, site=target, other=origin)  # fmt: skip
+            array = view.copy_array(name, site)
+            origin = site == view.active
+            subject = name if origin else f"{name}@{site}"
+            sentence = (
+                f"reverse the mirror of volume {name}: {target} to {site}"
+                if origin
+                else f"bring volume {name} on {array} in line with {target}"
+            )
+            steps.add("reverse", subject, sentence, after=[commit], last=steps.ids("start"), group="reverse",
+                      needed=False, volume=name, array=array, site=site)  # fmt: skip
+    if turned:
+        sentence = f"take a recovery point at {target} and send it to {' and '.join(turned)}"
+        steps.add("protect", "", sentence, after=[commit], last=[*steps.ids("start"), *steps.ids("reverse")],
+                  group="reverse", needed=False, site=target, other=",".join(turned))  # fmt: skip

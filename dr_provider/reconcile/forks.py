@@ -24,8 +24,8 @@ def _of_volume(world: World, view: PlanView, name: str, site: str) -> str:
     if volume is None:
         known = view.array_state(name, site) is not None
         return f"{name} {'is not there' if known else 'is not known (its array is silent)'}"
-    other = next((v for s in view.spec.sites if s != site and (v := view.volume(name, s)) is not None), None)
-    fork = common_snapshot(other, volume) if other else None
+    others = [v for s in view.others(site) if (v := view.volume(name, s)) is not None]
+    fork = next((found for other in others if (found := common_snapshot(other, volume)) is not None), None)
     if fork is None:
         return f"{name} has no snapshot in common with another side that answers"
     try:

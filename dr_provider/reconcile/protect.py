@@ -46,7 +46,8 @@ def protect_plan(world: World, plan: str, *, now: bool = False, stop: Stop = sto
     cycle = Cycle(world, plan, stop)
     with stopping.busy():
         view = world.view(plan, refresh=True)
-        refuse(view)
+        if view.split is None:
+            refuse(view)
         view = _repair(cycle, view)
         due = what_is_due(view, open_mirrors(view), now=now)
         if due.group or due.thaw:
@@ -147,7 +148,7 @@ def _repair(cycle: Cycle, view: PlanView) -> PlanView:
             cycle.warn(sentence)
         cycle.failures += outcome.failures
         view = cycle.world.view(cycle.plan, refresh=True)
-        refuse(view)
+    refuse(view)
     _refuse_stale(view)
     return view
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 
 from dr_provider.model import keys
 from dr_provider.model.errors import DrError
@@ -68,15 +69,16 @@ def _apply_plan(world: World, plan: PlanSpec, each: Callable[[Iterable[Callable[
         ]
     )
     world.look(refresh=True)
-    each(
-        [
-            lambda v=v, c=copy.array: ensure_mirror(  # type: ignore[misc]
-                world, v.name, c, _owner(world, seen, "mirror", keys.mirror_name(v.name, c), (v.home, c))
-            )
-            for v in volumes
-            for copy in v.copies
-        ]
-    )
+    for copies in zip_longest(*(v.feeders_first for v in volumes)):  # a copy that feeds another is made before it
+        each(
+            [
+                lambda v=v, c=copy.array: ensure_mirror(  # type: ignore[misc]
+                    world, v.name, c, _owner(world, seen, "mirror", keys.mirror_name(v.name, c), (v.home, c))
+                )
+                for v, copy in zip(volumes, copies, strict=True)
+                if copy is not None
+            ]
+        )
     placed = Placed()
     for tier in plan.tiers:
         each([lambda vm=vm: ensure_vm(world, vm, _vm_owner(world, seen, vm), placed=placed) for vm in tier.members])  # type: ignore[misc]

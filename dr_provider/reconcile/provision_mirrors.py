@@ -12,7 +12,7 @@ from dr_provider.model import keys
 from dr_provider.model.errors import BadInput, Conflict, MoveInProgress, NotFound, NotReady, Unreachable
 from dr_provider.model.records import Owner
 from dr_provider.model.state import VolumeState
-from dr_provider.model.topology import Topology
+from dr_provider.protection.lines import copy_of, declared_feeder
 from dr_provider.protection.replication import send_volume
 from dr_provider.reconcile import ownership
 from dr_provider.reconcile.copies import common_snapshot
@@ -51,17 +51,19 @@ def ensure_mirror(world: World, volume: str, copy: str, owner: Owner, *, adopt: 
     result = MirrorResult(name, volume, plan.name, None, None, "none", at.pending)
     if at.pending or at.site is None:
         return result
-    source, target = _direction(topology, pair, at.site)
+    source, target = _direction(view, volume, pair, at.site)
     result = replace(result, source=source, target=target)
-    silent = ownership.silent_among(view.seen, pair)
+    silent = ownership.silent_among(view.seen, dict.fromkeys((*pair, source, target)))
     if silent:
         return replace(result, state="unreachable", pending=f"unreachable: {'; '.join(silent.values())}")
     try:
         ownership.take(world, "mirror", name, plan.name, pair, owner)
-        there = _copy(view, target, volume)
+        there = copy_of(view.seen, target, volume)
         if there is not None and there.snapshots:
-            return replace(result, state=_standing(_copy(view, source, volume), there))
-        _first_transfer(world, view.spec.name, volume, source, target)
+            return replace(result, state=_standing(copy_of(view.seen, source, volume), there))
+        _first_transfer(
+            world, view.spec.name, volume, source, target, passed_on=topology.arrays[source].site != at.site
+        )
     except MoveInProgress:
         return replace(result, pending=in_move(plan.name))
     except NotFound as error:
@@ -71,14 +73,12 @@ def ensure_mirror(world: World, volume: str, copy: str, owner: Owner, *, adopt: 
     return replace(result, state="synced")
 
 
-def _direction(topology: Topology, pair: tuple[str, str], active: str) -> tuple[str, str]:
-    return (pair[1], pair[0]) if topology.arrays[pair[1]].site == active else pair
-
-
-def _copy(view: PlanView, array: str, volume: str) -> VolumeState | None:
-    state = view.seen.array(array)
-    found = state.volumes.get(volume) if state else None
-    return found if found is not None and found.kind == "data" else None
+def _direction(view: PlanView, volume: str, pair: tuple[str, str], active: str) -> tuple[str, str]:
+    """The pair's copy that is not the active one is the target, and is fed from wherever it is fed now."""
+    spec = view.topology.volumes[volume]
+    root = view.copy_array(volume, active)
+    target = pair[0] if pair[1] == root else pair[1]
+    return view.feeders(volume, active).get(target) or declared_feeder(spec, root, target), target
 
 
 def _standing(source: VolumeState | None, target: VolumeState) -> str:
@@ -93,8 +93,11 @@ def _standing(source: VolumeState | None, target: VolumeState) -> str:
     )
 
 
-def _first_transfer(world: World, plan: str, volume: str, source: str, target: str) -> None:
-    """A snapshot of the volume alone, sent whole. It is no recovery point; it is what the first increment starts from."""
+def _first_transfer(world: World, plan: str, volume: str, source: str, target: str, *, passed_on: bool) -> None:
+    """A snapshot of the volume alone, sent whole. It is no recovery point; it is what the first increment starts from.
+
+    `passed_on`: the source is a copy itself; it passes on the newest that it has, for a snapshot of its own would put it out of line.
+    """
     guard = ownership.claim_guard(world.topology.name, plan)
     sender = world.fleet.array(source)
     known = sender.state().volumes.get(volume)
@@ -104,6 +107,10 @@ def _first_transfer(world: World, plan: str, volume: str, source: str, target: s
     there = world.fleet.array(target).state().volumes.get(volume)
     begun = there.incoming.snapshot if there is not None and there.incoming is not None else None
     snapshot = begun if begun is not None and known.snapshot(begun) else f"init-{target}"
+    if passed_on and snapshot != begun:
+        if not known.snapshots:
+            raise NotFound(f"its copy on {source}, which feeds {target}, has nothing yet")
+        snapshot = known.snapshots[-1].name
     if known.snapshot(snapshot) is None:
         sender.snapshot([volume], snapshot, guard)
         known = sender.state().volumes[volume]

@@ -10,7 +10,7 @@ Invariants, in this order:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dr_provider.model import keys
@@ -26,7 +26,17 @@ from dr_provider.reconcile.tombstones import clear_removed
 from dr_provider.reconcile.view import PlanView, VmPlace
 from dr_provider.reconcile.word import parse_word
 
-__all__ = ["Stale", "decide_repair", "fence_mapped", "level_copies", "restore_copies", "stop_stale"]
+__all__ = [
+    "Stale",
+    "at_site",
+    "decide_repair",
+    "fence_mapped",
+    "hold_still",
+    "level_copies",
+    "look_at_stale",
+    "restore_copies",
+    "stop_stale",
+]
 
 
 @dataclass
@@ -55,11 +65,13 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
     word = parse_word(plan, want.word)
     unsure = () if word is not None and word.epoch == epoch.number else unasked(view, epoch)
     # Stale sides hold still before anything starts here. A side that cannot be asked is not known to be stale.
-    stale: dict[str, Stale] = {}
-    for other in view.spec.sites:
-        if other != active:
-            stale[other] = _left_alone(view, other) if unsure else stop_stale(view, epoch, other, steps, before)
-            warnings += stale[other].warnings
+    others = view.others(active)
+    stale = (
+        {other: _left_alone(view, other) for other in others}
+        if unsure
+        else stop_stale(view, epoch, others, steps, before)
+    )
+    warnings += [sentence for side in stale.values() for sentence in side.warnings]
     starts: list[str] = []
     restart = view.spec.restart == "in-site" or want.goal == "restart"
     if unsure:
@@ -72,9 +84,8 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
         )
         degraded += said
     if not any(side.evidence for side in stale.values()):
-        for other, side in stale.items():
-            if side.ready:
-                warnings += restore_copies(view, active, other, steps, after=before, last=starts)
+        ready = [other for other, side in stale.items() if side.ready]
+        warnings += restore_copies(view, active, ready, steps, after=before, last=starts)
         # Where the other side cannot be asked this one might be the past one: then it is only said.
         notes += clear_removed(view, Steps() if unsure else steps, after=before)
     if want.point is not None and want.site == active:
@@ -135,13 +146,49 @@ def _left_alone(view: PlanView, other: str) -> Stale:
     return Stale(warnings=[*_silent_side(view, other, active=False), *said], ready=False)
 
 
-def stop_stale(view: PlanView, epoch: Epoch, other: str, steps: Steps, after: Iterable[str]) -> Stale:
-    """Stop and unmap what a stale site still runs; put a split on record first where it may have written."""
+def stop_stale(
+    view: PlanView, epoch: Epoch, others: Iterable[str], steps: Steps, after: Iterable[str]
+) -> dict[str, Stale]:
+    """Stop and unmap what stale sites still run; put a split on record first where one may have written. By site."""
+    found = {other: look_at_stale(view, epoch, other) for other in others}
+    wait = list(after)
+    written = [other for other, side in found.items() if side.evidence]
+    if written:
+        sides = " and ".join((epoch.site, *written))
+        much = "both" if len(written) == 1 else "all"
+        sentence = f"put on record that {sides} have {much} been written (split)"
+        evidence = "\n".join(line for other in written for line in found[other].evidence)
+        wait.append(
+            steps.add("split", "+".join(written), sentence, after=wait, sites=",".join((epoch.site, *written)),
+                      fork=epoch.point or "", evidence=evidence)
+        )  # fmt: skip
+    for other in found:
+        why = f"{other} is past, the plan is active at {epoch.site}"
+        hold_still(
+            view, other, steps, why, [standing(view, n, epoch.site, other) for n in view.volume_names], after=wait
+        )
+    return found
+
+
+def hold_still(
+    view: PlanView, site: str, steps: Steps, why: str, copies: Iterable[CopyStanding], *, after: Iterable[str]
+) -> None:
+    """Stop every VM of the plan that runs at a site, and unmap its LUNs there."""
+    wait = list(after)
+    stops = [
+        steps.add("stop", f"{at.vm}@{site}", f"stop VM {at.vm} on {at.host}: {why}", after=wait, needed=False,
+                  vm=at.vm, host=at.host)
+        for at in view.running_at(site)
+    ]  # fmt: skip
+    fence_mapped(copies, steps, after=wait, last=stops)
+
+
+def look_at_stale(view: PlanView, epoch: Epoch, other: str) -> Stale:
+    """What a site that is past shows: whether it may have written since, and whether its copies may be brought back in line."""
     side = Stale()
     side.warnings += _silent_side(view, other, active=False)
     copies = [standing(view, name, epoch.site, other) for name in view.volume_names]
-    running = view.running_at(other)
-    for place_ in running:
+    for place_ in view.running_at(other):
         if _could_write(view, place_, copies, other):
             side.evidence.append(
                 f"VM {place_.vm} was seen running on {place_.host} at {other} after epoch {epoch.number} had been committed at {epoch.site}"
@@ -151,33 +198,7 @@ def stop_stale(view: PlanView, epoch: Epoch, other: str, steps: Steps, after: It
         for copy in copies
         if wrote_after(copy, epoch.time)
     ]
-    wait = list(after)
-    if side.evidence:
-        side.ready = False
-        wait.append(
-            steps.add(
-                "split",
-                other,
-                f"put on record that {epoch.site} and {other} have both been written (split)",
-                after=wait,
-                site=other,
-                fork=epoch.point or "",
-                evidence="\n".join(side.evidence),
-            )
-        )
-    for place_ in running:
-        steps.add(
-            "stop",
-            f"{place_.vm}@{other}",
-            f"stop VM {place_.vm} on {place_.host}: {other} is past, the plan is active at {epoch.site}",
-            after=wait,
-            needed=False,
-            vm=place_.vm,
-            host=place_.host,
-        )
-    fence_mapped(copies, steps, after=wait, last=steps.ids("stop"))
-    if any(copy.standing == "unknown" for copy in copies):
-        side.ready = False
+    side.ready = not side.evidence and not any(copy.standing == "unknown" for copy in copies)
     return side
 
 
@@ -223,85 +244,99 @@ def fence_mapped(
 
 
 def restore_copies(
-    view: PlanView, active: str, other: str, steps: Steps, *, after: Iterable[str], last: Iterable[str] = ()
+    view: PlanView, active: str, others: Iterable[str], steps: Steps, *, after: Iterable[str], last: Iterable[str] = ()
 ) -> list[str]:
-    """Make the copies at another site destinations again, keep what is theirs alone, and send a new recovery point there."""
-    copies = [standing(view, name, active, other) for name in view.volume_names]
-    wrong = [copy for copy in copies if copy.standing not in ("mirrored", "unknown")]
-    wrong = [c for c in wrong if not (c.standing == "absent" and not _established(view, c.volume, active))]
-    unsent = _unsent(view, active, other, copies)
-    if not wrong and not unsent:
+    """Make the copies at other sites destinations again, keep what is theirs alone, and send a new recovery point there. Warnings."""
+    said: list[str] = []
+    due: dict[str, list[str]] = {}
+    if any(
+        view.volume(name, active) is None and view.array_state(name, active) is not None for name in view.volume_names
+    ):
         return []
-    if any(view.volume(copy.volume, active) is None for copy in copies):
-        return []
-    cut = [copy.volume for copy in wrong if not view.linked(copy.volume, active, other)]
-    if cut:
-        return [
-            f"{other}: the link between the arrays of {', '.join(cut)} is cut, so {active} is not protected there until it is back"
-        ]
-    label = f"e{view.epoch.number}" if view.epoch else "e0"
-    turned: list[str] = []
-    for copy in wrong:
-        wait = [*after, *steps.ids("fence")]
-        if copy.standing in ("diverged", "foreign"):
-            name = keys.safety_volume(copy.volume, label)
-            wait = [
-                steps.add(
-                    "keep",
-                    copy.volume,
-                    f"keep what {copy.volume} on {copy.array} alone holds as safety copy {name}",
-                    after=wait,
-                    volume=copy.volume,
-                    array=copy.array,
-                    name=name,
-                )
-            ]
-        if copy.standing in ("diverged", "clean"):
-            turned.append(
-                steps.add(
-                    "demote",
-                    copy.volume,
-                    f"make {copy.volume} on {copy.array} a destination again, at {copy.common}",
-                    after=wait,
-                    group="reverse",
-                    volume=copy.volume,
-                    array=copy.array,
-                    snapshot=str(copy.common),
-                )
+    for other in others:
+        copies = [standing(view, name, active, other) for name in view.volume_names]
+        wrong = [copy for copy in copies if copy.standing not in ("mirrored", "unknown")]
+        wrong = [c for c in wrong if not (c.standing == "absent" and not _established(view, c.volume, active))]
+        if not wrong and not _unsent(view, active, other, copies):
+            continue
+        cut = [copy.volume for copy in wrong if not view.linked(copy.volume, active, other)]
+        if cut:
+            said.append(
+                f"{other}: the link between the arrays of {', '.join(cut)} is cut, so {active} is not protected there until it is back"
             )
-        elif copy.standing == "foreign":
-            turned.append(
-                steps.add(
-                    "clear",
-                    copy.volume,
-                    f"make {copy.volume} on {copy.array} a destination for a full copy (it has nothing in common with {active})",
-                    after=wait,
-                    group="reverse",
-                    volume=copy.volume,
-                    array=copy.array,
+            continue
+        due[other] = []
+        for copy in wrong:
+            due[other] += _turn(view, active, other, copy, steps, after)
+            if copy.standing == "foreign":
+                said.append(
+                    f"volume {copy.volume}: the copy on {copy.array} has nothing in common with {active}, so all of it is sent again"
                 )
-            )
-        else:
-            turned += wait
-    backup = steps.add(
-        "backup",
-        "",
-        f"take a recovery point at {active}",
-        after=[*turned, *after],
-        last=last,
-        group="reverse",
-        needed=False,
-        site=active,
-    )
-    for name in view.volume_names:
-        source, target = view.copy_array(name, active), view.copy_array(name, other)
-        said = f"send volume {name} from {source} to {target}"
-        steps.add(
-            "send", name, said, after=[backup], group="reverse", needed=False, volume=name, source=source, target=target
+    if due:
+        _resend(view, active, due, steps, after=after, last=last)
+    return said
+
+
+def _turn(view: PlanView, active: str, other: str, copy: CopyStanding, steps: Steps, after: Iterable[str]) -> list[str]:
+    """Make one copy a destination; what is its own is kept first. Ids of what is to be waited for."""
+    subject = at_site(view, copy.volume, other)
+    wait = [*after, *steps.ids("fence")]
+    if copy.standing in ("diverged", "foreign"):
+        name = keys.safety_volume(copy.volume, f"e{view.epoch.number}" if view.epoch else "e0")
+        sentence = f"keep what {copy.volume} on {copy.array} alone holds as safety copy {name}"
+        wait = [steps.add("keep", subject, sentence, after=wait, volume=copy.volume, array=copy.array, name=name)]
+    if copy.standing in ("diverged", "clean"):
+        sentence = f"make {copy.volume} on {copy.array} a destination again, at {copy.common}"
+        return [steps.add("demote", subject, sentence, after=wait, group="reverse", volume=copy.volume, array=copy.array,
+                          snapshot=str(copy.common))]  # fmt: skip
+    if copy.standing == "foreign":
+        sentence = (
+            f"make {copy.volume} on {copy.array} a destination for a full copy (it has nothing in common with {active})"
         )
-    said, sends = f"check that a recovery point of this epoch is whole at {other}", steps.ids("send")
-    steps.add("settle", "", said, after=[backup], last=sends, group="reverse", needed=False, site=active, other=other)
-    return []
+        return [steps.add("clear", subject, sentence, after=wait, group="reverse", volume=copy.volume, array=copy.array)]  # fmt: skip
+    return wait
+
+
+def at_site(view: PlanView, name: str, site: str) -> str:
+    """What an action on another side's copy or VM is called: with two sites the name says enough."""
+    return name if len(view.spec.sites) == 2 else f"{name}@{site}"
+
+
+def _resend(
+    view: PlanView,
+    active: str,
+    due: Mapping[str, list[str]],
+    steps: Steps,
+    *,
+    after: Iterable[str],
+    last: Iterable[str],
+) -> None:
+    """A new recovery point, sent to the sites by the way that each copy is fed, and checked to be whole there. `due`: by site the steps
+    that make its copies destinations; one site's failure does not keep the point from the others."""
+    turned = [step for ids in due.values() for step in ids]
+    before, ended = ([*turned, *after], [*last]) if len(due) == 1 else ([*after], [*turned, *last])
+    said = f"take a recovery point at {active}"
+    backup = steps.add("backup", "", said, after=before, last=ended, group="reverse", needed=False, site=active)
+    sends: dict[str, list[str]] = {site: [] for site in due}
+    for name in view.volume_names:
+        fed = view.feeders(name, active)
+        by_array = {view.copy_array(name, site): site for site in sends}
+        sent: dict[str, str] = {}
+        for target in (*(a for a in fed if a in by_array), *(a for a in by_array if a not in fed)):
+            source = fed.get(target, view.copy_array(name, active))
+            wait = [sent[source]] if source in sent else [backup]
+            wait += due[by_array[target]] if len(due) > 1 else []
+            sent[target] = steps.add(
+                "send", at_site(view, name, by_array[target]), f"send volume {name} from {source} to {target}", after=wait,
+                group="reverse", needed=False, volume=name, source=source, target=target,
+            )  # fmt: skip
+            sends[by_array[target]].append(sent[target])
+    for site, ids in sends.items():
+        said = f"check that a recovery point of this epoch is whole at {site}"
+        subject = "" if len(view.spec.sites) == 2 else site
+        steps.add(
+            "settle", subject, said, after=[backup], last=ids, group="reverse", needed=False, site=active, other=site
+        )
 
 
 def level_copies(view: PlanView, target: str, point: str, steps: Steps, *, after: Iterable[str]) -> list[str]:

@@ -18,7 +18,7 @@ from dr_provider.model.records import Declared
 from dr_provider.protection import backup
 from dr_provider.protection.pins import write_pins
 from dr_provider.reconcile.actions import perform
-from dr_provider.reconcile.actions.claims import declare, give_back
+from dr_provider.reconcile.actions.claims import choose_anew, declare, give_back
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decide import decide
 from dr_provider.reconcile.decision import Decision, Loss, Want
@@ -129,9 +129,9 @@ def _carry_out(world: World, plan: str, want: Want, decision: Decision, lease: H
     view = world.view(plan)
     journal = Journal(decision, world.topology.name, want.by, lambda line: world.progress(f"plan {plan}: {line}"))
     run = Run(world, view, decision, want, lease, view.claim, stopping.requested)
-    if run.claim is not None and run.claim.point is None and decision.point is not None:
-        # It was claimed for a final snapshot that is not to be had any more.
-        run.change_claim(point=decision.point)
+    if run.claim is not None and decision.point is not None and run.claim.point != decision.point:
+        # It was claimed for a final snapshot, or for a point with parts elsewhere, that is not to be had any more; nothing was broken yet.
+        choose_anew(run, decision.point)
     if any(place.state.frozen for place in view.places):
         backup.thaw_all(world.fleet, world.topology, plan, view.seen)
     result = _execute(run, decision, journal)

@@ -31,10 +31,15 @@ def unasked(view: PlanView, epoch: Epoch) -> tuple[str, ...]:
     ended = any(point.epoch == epoch.number for point in view.points) and not view.running_at(epoch.site)
     if given_up and not ended:
         return ()
-    others = [array for site in view.spec.sites if site != epoch.site for array in view.site_arrays(site)]
-    states = [view.seen.arrays[array] for array in others]
-    # An array that was never made has taken nothing over.
-    return tuple(state.reason for state in states if isinstance(state, Silent) and not state.missing)
+    silent: list[str] = []
+    for site in view.others(epoch.site):
+        # An array that was never made has taken nothing over.
+        states = [view.seen.arrays[array] for array in view.site_arrays(site)]
+        reasons = [state.reason for state in states if isinstance(state, Silent) and not state.missing]
+        if not reasons:
+            return ()  # a peer that can be asked is enough: who takes over tells all that it reaches
+        silent += reasons
+    return tuple(silent)
 
 
 def waiting(view: PlanView, epoch: Epoch, reasons: Iterable[str], *, restart: bool = False) -> list[str]:

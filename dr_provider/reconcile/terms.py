@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dr_provider.model import keys
 from dr_provider.model.records import Claim, Epoch
-from dr_provider.protection.catalogue import RecoveryPoint, choose_point, newest
+from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.reconcile.decision import Decision, Loss, Want
+from dr_provider.reconcile.points import best_point, fetches, named_point
 from dr_provider.reconcile.source import Source, final_kind
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.word import Word, ask_for_word
@@ -88,12 +89,14 @@ def choose(
     """The point to break at, whether a final snapshot comes (then the point is known only after it), or the sentence why neither is to be had."""
     if claim is not None and claim.point is not None:
         fixed = next((p for p in view.points if p.id == claim.point), None)
-        return fixed, False, ""
-    if want.point is not None:
-        return choose_point(view.points, target, want.point), False, ""
-    if source.final:
+        if fixed is None or _to_be_had(view, claim, fixed, target):
+            return fixed, False, ""
+        # Its missing parts were to come from a copy that is silent by now, and nothing has been broken.
+    elif want.point is not None:
+        return named_point(view, target, want.point), False, ""
+    elif source.final:
         return None, True, ""
-    best = newest(view.points, target)
+    best = best_point(view, target)
     if best is None:
         late = " (its copies are being brought back in line)" if brought_back else ""
         return (
@@ -102,6 +105,13 @@ def choose(
             f"plan {view.spec.name}: no recovery point is whole at {target}{late}, and {view.active} cannot send one now",
         )
     return best, False, ""
+
+
+def _to_be_had(view: PlanView, claim: Claim, point: RecoveryPoint, target: str) -> bool:
+    """Whether the point that a claim names is still one that its move can end at."""
+    if point.complete_at(target) or fetches(view, point, target) is not None:
+        return True
+    return any(is_broken(view, claim, name, target) for name in view.volume_names)
 
 
 def needs_word(view: PlanView, source: Source, claim: Claim | None, final: bool, target: str) -> list[str]:

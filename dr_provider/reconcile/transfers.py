@@ -6,8 +6,10 @@ first. A transfer's calls fail as soon as a claim is open.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 from dr_provider.model import keys
 from dr_provider.model.errors import DrError, MoveInProgress, NotFound, NotReady, Stopped, Unreachable
@@ -47,7 +49,7 @@ def _barrier(view: PlanView, mirror: MirrorState) -> str | None:
     state = view.seen.arrays[b]
     if view.seen.array(b) is None:
         return f"{mirror.to_site}: array {b} is silent ({getattr(state, 'reason', '')}), so nothing was sent there"
-    if view.volume(mirror.volume, mirror.from_site) is None:
+    if view.volume(mirror.volume, str(view.active)) is None:
         return f"volume {mirror.volume} is not on {a}, so it was not sent to {b}"
     if mirror.state == "unreachable":
         return f"{a} and {b} do not reach each other (the link is cut), so nothing was sent to {mirror.to_site}"
@@ -66,21 +68,24 @@ def say_unreached(cycle: Cycle, view: PlanView) -> None:
 def send_all(cycle: Cycle, view: PlanView) -> None:
     """Every volume to every copy that can be reached, side by side; without the lease. Their holds move together once all have ended: until
     then the older ones stand, and a later run moves what a killed one did not."""
-    mirrors = open_mirrors(view)
-    with ThreadPoolExecutor(max_workers=_TRANSFERS, thread_name_prefix="send") as pool:
-        results = list(pool.map(lambda mirror: _send(cycle, view, mirror), mirrors))
+    hops = _hops(open_mirrors(view))
+    results: list[_Result] = []
+    for hop in hops:
+        with ThreadPoolExecutor(max_workers=_TRANSFERS, thread_name_prefix="send") as pool:
+            results += pool.map(lambda mirror: _send(cycle, view, mirror), hop)
+    mirrors = [mirror for hop in hops for mirror in hop]
     errors = [(_what(mirror), result.error) for mirror, result in zip(mirrors, results, strict=True) if result.error]
     for result in results:
         cycle.sent += result.transfers
     by_target: dict[str, list[replication.Arrived]] = {}
-    for result in results:
-        if result.arrived is not None:
-            by_target.setdefault(result.arrived.target_array, []).append(result.arrived)
-    for target, arrived in by_target.items():
+    came = [result.arrived for result in results if result.arrived is not None]
+    for arrived in (*came, *_siblings(came)):
+        by_target.setdefault(arrived.target_array, []).append(arrived)
+    for target, group in by_target.items():
         try:
-            replication.move_holds(cycle.world.fleet, arrived, _guard(cycle))
+            replication.move_holds(cycle.world.fleet, group, _guard(cycle))
         except DrError as failed:
-            errors.append((f"volumes {listed(sorted(each.volume for each in arrived))} to {target}", failed))
+            errors.append((f"volumes {listed(sorted(each.volume for each in group))} to {target}", failed))
     for what, error in errors:
         if isinstance(error, Stopped | MoveInProgress):
             raise error
@@ -90,6 +95,33 @@ def send_all(cycle: Cycle, view: PlanView) -> None:
             )
         else:
             cycle.failures.append(f"{what} could not be sent: {error}")
+
+
+def _hops(mirrors: Iterable[MirrorState]) -> list[list[MirrorState]]:
+    """What can be sent at once; each list after the one before, for a copy passes on what has come to it."""
+    depth: dict[tuple[str, str], int] = {}
+    hops: list[list[MirrorState]] = []
+    for mirror in mirrors:  # feeders stand first
+        at = depth[mirror.volume, mirror.to_array] = depth.get((mirror.volume, mirror.from_array), -1) + 1
+        hops.extend([] for _ in range(at + 1 - len(hops)))
+        hops[at].append(mirror)
+    return hops
+
+
+def _siblings(arrived: Iterable[replication.Arrived]) -> Iterator[replication.Arrived]:
+    """The other pairs of copies that have a snapshot in common now. It is held on both, so that each can feed the other when what is
+    between them is lost."""
+    same: dict[tuple[str, str], list[replication.Arrived]] = {}
+    for each in arrived:
+        same.setdefault((each.volume, each.common), []).append(each)
+    for (volume, common), group in same.items():
+        states: dict[str, VolumeState | None] = {a.target_array: a.target_state for a in group}
+        for each in group:
+            states.setdefault(each.source_array, each.source_state)
+        sent = {frozenset((a.source_array, a.target_array)) for a in group}
+        for a, b in combinations(sorted(states), 2):
+            if frozenset((a, b)) not in sent:
+                yield replication.Arrived(volume, a, b, states[a], states[b], common)
 
 
 @dataclass
@@ -115,11 +147,15 @@ def _send(cycle: Cycle, view: PlanView, mirror: MirrorState) -> _Result:
     wanted = [newest_at(view, active, backups=True), newest_at(view, active)]
     result = _Result()
     source, target = view.volume(mirror.volume, mirror.from_site), view.volume(mirror.volume, mirror.to_site)
+    passed_on = mirror.from_site != active
     for point in dict.fromkeys(p.id for p in wanted if p is not None and mirror.volume in p.intent.members):
-        assert source is not None
         try:
-            if result.transfers:  # the first has changed what both sides have
-                source, target = (_volume(cycle.world, a, mirror.volume) for a in (mirror.from_array, mirror.to_array))
+            if result.transfers or passed_on:  # this run has changed what both sides have
+                source = _volume(cycle.world, mirror.from_array, mirror.volume)
+                target = cycle.world.fleet.array(mirror.to_array).state().volumes.get(mirror.volume)
+            assert source is not None
+            if passed_on and source.snapshot(point) is None:
+                continue  # it has not come so far; that is said of its own mirror
             _send_point(cycle, mirror, source, target, point, result)
         except DrError as error:
             result.error = error

@@ -16,6 +16,7 @@ from dr_provider.model.records import Claim, Declared, DrillRecord, Epoch, Lease
 from dr_provider.model.state import ArrayState, Observation, Silent, VmState, VolumeState
 from dr_provider.model.topology import PlanSpec, Topology, VmSpec
 from dr_provider.protection.catalogue import RecoveryPoint, catalogue
+from dr_provider.protection.lines import feeders, way
 
 __all__ = ["PlanView", "VmPlace", "plan_view"]
 
@@ -156,10 +157,20 @@ class PlanView:
         return self.seen.array(self.copy_array(volume, site))
 
     def linked(self, volume: str, source: str, target: str) -> bool:
-        """Whether the arrays of both copies answer and reach each other."""
-        a, b = self.copy_array(volume, source), self.copy_array(volume, target)
-        at_a, at_b = self.seen.array(a), self.seen.array(b)
-        return bool(at_a and at_b and at_a.peers.get(b) and at_b.peers.get(a))
+        """Whether what the copy at one site has can be sent to the other, straight or over copies that are in line."""
+        return self.way(volume, source, target) is not None
+
+    def way(self, volume: str, source: str, target: str) -> tuple[str, ...] | None:
+        """The arrays on the way from the copy at one site to the one at another, both included; None: there is no way now."""
+        return way(self.topology, volume, self.copy_array(volume, source), self.copy_array(volume, target), self.seen)
+
+    def feeders(self, volume: str, site: str) -> Mapping[str, str]:
+        """From which array each other copy is fed while the plan is active at the site, feeders first (lines.py)."""
+        return feeders(self.topology.volumes[volume], self.copy_array(volume, site), self.seen)
+
+    def others(self, site: str) -> tuple[str, ...]:
+        """The plan's other sites, in its order of preference."""
+        return tuple(other for other in self.spec.sites if other != site)
 
     def never_made(self, kind: str, name: str) -> bool:
         """Whether nobody has made the thing (kind as in `keys.owner_key`) yet: an `up` or `dr apply` does; it is not lost, nor to be repaired."""

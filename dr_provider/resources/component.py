@@ -74,10 +74,11 @@ class ProtectedPlan(pulumi.ComponentResource):
         return pulumi.ResourceOptions(parent=self, depends_on=list(after))
 
     def _mirrors(self, wanted: Declared, volumes: dict[str, Volume], luns: dict[str, Lun]) -> dict[str, Mirror]:
-        found = {}
+        found: dict[str, Mirror] = {}
         for name, props in wanted.mirrors.items():
-            # The first copy is made when the volume has its LUNs, so that it brings their images along.
-            inside = [luns[lun] for lun, of in wanted.luns.items() if of.volume == props.volume]
+            # The first copy is made when the volume has its LUNs, so that it brings their images along; one that another feeds, after that one.
+            inside: list[pulumi.Resource] = [luns[lun] for lun, of in wanted.luns.items() if of.volume == props.volume]
+            inside += [found[wanted.fed_by[name]]] if name in wanted.fed_by else []
             found[name] = Mirror(name, props, self._under(volumes[props.volume], *inside))
         return found
 

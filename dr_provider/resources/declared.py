@@ -34,6 +34,8 @@ class Declared:
     mirrors: Mapping[str, MirrorProps]
     vms: Mapping[str, VirtualMachineProps]
     waits_for: Mapping[str, tuple[str, ...]]
+    fed_by: Mapping[str, str]
+    """Of a mirror whose copy another copy feeds, the mirror that comes before it."""
 
 
 def declared(config: StackConfig, plan: PlanSpec) -> Declared:
@@ -99,11 +101,17 @@ def declared(config: StackConfig, plan: PlanSpec) -> Declared:
                 delete_data=spec.delete_data,
             )
             for spec in volumes
-            for copy in spec.copies
+            for copy in spec.feeders_first
             for name in (keys.mirror_name(spec.name, copy.array),)
         },
         {vm: _vm(topology, vm, common, adopts(vm)) for vm in _in_start_order(waits)},
         waits,
+        {
+            keys.mirror_name(spec.name, copy.array): keys.mirror_name(spec.name, copy.via)
+            for spec in volumes
+            for copy in spec.copies
+            if copy.via is not None
+        },
     )
 
 

@@ -71,6 +71,17 @@ def three_sites(doc: Doc) -> None:
         volume["copies"].append("south-a")
 
 
+def three_sites_but_one(doc: Doc) -> None:
+    three_sites(doc)
+    doc["volumes"]["vol-2"]["copies"].remove("south-a")
+
+
+def in_a_ring(doc: Doc) -> None:
+    three_sites(doc)
+    copies = [{"array": "west-a", "via": "south-a"}, {"array": "south-a", "via": "west-a"}]
+    doc["volumes"]["vol-1"]["copies"] = copies
+
+
 def two_copies(doc: Doc) -> None:
     third_site(doc)
     doc["volumes"]["vol-1"]["copies"].append("south-a")
@@ -263,15 +274,32 @@ CROSS: list[Case] = [
         ("listed twice",),
     ),
     ("no copy", drop("volumes", "vol-1", "copies"), "volumes.vol-1", ("no copy at west", "VM db", "copies: [west-a]")),
-    ("two copies", two_copies, "volumes.vol-1.copies", ("more than one copy a volume is not built yet",)),
-    ("copy at the same site", same_site_copy, "volumes.vol-1.copies[1]", ("stands at east", "not built yet")),
+    (
+        "copy nowhere",
+        two_copies,
+        "volumes.vol-1.copies[1]",
+        ("none of the sites of plan shop (east, west)", "add south"),
+    ),
+    (
+        "copy at the same site",
+        same_site_copy,
+        "volumes.vol-1.copies[1]",
+        ("stands at east", "a second copy at one site is not built yet"),
+    ),
     (
         "via",
         put("volumes", "vol-1", "copies", 0, to={"array": "west-a", "via": "east-a"}),
-        "volumes.vol-1.copies[0]",
-        ("via is not built yet",),
+        "volumes.vol-1.copies[0].via",
+        ("east-a is the volume's home", "leave via out"),
     ),
-    ("three sites", three_sites, "plans.shop.sites", ("lists 3 sites", "not built yet")),
+    (
+        "via nothing",
+        put("volumes", "vol-1", "copies", 0, to={"array": "west-a", "via": "south-a"}),
+        "volumes.vol-1.copies[0].via",
+        ("south-a holds no copy of this volume", "there is no other copy"),
+    ),
+    ("via each other", in_a_ring, "volumes.vol-1.copies[0].via", ("west-a via south-a via west-a", "feed each other")),
+    ("a volume short", three_sites_but_one, "volumes.vol-2.copies", ("it has no copy at south", "copies: [south-a]")),
     ("one site", put(*SHOP, "sites", to=["east"]), "plans.shop.sites", ("lists east only",)),
     ("site twice", put(*SHOP, "sites", to=["east", "west", "west"]), "plans.shop.sites[2]", ("listed twice",)),
     ("plan's site", put(*SHOP, "sites", 1, to="wst"), "plans.shop.sites[1]", ("no site wst", "mean west?")),

@@ -244,8 +244,9 @@ def own_data_is_kept_first(seen: PlanView, decision: Decision, of: Verbs, waits:
 
 def a_split_stays_as_it_is(seen: PlanView, want: Want, decision: Decision, of: Verbs) -> None:
     if seen.split is not None and want.goal == "move":
-        assert decision.refused
-        assert "dr resolve shop --keep SITE" in decision.refused[0]
+        # Nothing moves; at most a VM that runs twice is stopped on all sides but one.
+        assert decision.refused or set(of) <= {"split", "stop", "fence"}
+        assert "dr resolve shop --keep SITE" in (*decision.refused, *decision.degraded)[0]
     if "split" in of:
         assert set(of) <= AFTER_A_SPLIT_IS_SEEN
     for action in (a for a in of.get("stop", []) if "@" in a.id):

@@ -1,4 +1,4 @@
-"""Situations: one observation of a plan at two sites, put together by keyword, with nothing behind it but data.
+"""Situations: one observation of a plan at two sites (or three: `shop(sites=...)`), put together by keyword, with nothing behind it but data.
 
 East is home. Left alone, `view()` is the steady state: every VM runs at east on mapped LUNs, west mirrors it, and both hold the points
 `P1` and `P2`. A test names only what differs: `view(silent=("east",))`, `view(west=replace(REPLICA, points=(P1,)))`.
@@ -335,6 +335,7 @@ def observation(
     *,
     east: Side = ACTIVE,
     west: Side = REPLICA,
+    south: Side = REPLICA,
     epochs: Iterable[Epoch] = (epoch(),),
     epochs_at: Mapping[str, Iterable[Epoch]] | None = None,
     claim: Claim | None = None,
@@ -348,7 +349,7 @@ def observation(
     silent: Iterable[str] = (),
     missing: Iterable[str] = (),
     unpinned: Iterable[str] = (),
-    cut: bool = False,
+    cut: bool | Iterable[str] = False,
     hosts: Mapping[str, Iterable[VmState]] | None = None,
     twice: Iterable[str] = (),
     reservations: Mapping[str, Iterable[Reservation]] | None = None,
@@ -356,11 +357,12 @@ def observation(
     """What a sweep would show.
 
     `epochs`, `claim`, `split`, ... stand on every array; `epochs_at` and `claim_at` say it for single ones, and `records` adds others.
-    `silent` and `missing` name arrays, hosts or sites; `cut`: the arrays do not reach each other. `hosts` adds VMs to a host; VMs in
+    `silent` and `missing` name arrays, hosts or sites; `cut`: the arrays do not reach each other, or those pairs ("east-a/south-a") do not. `hosts` adds VMs to a host; VMs in
     `twice` run on a second host of their site too.
     """
     topology = topology or shop()
-    sides = {"east": east, "west": west}
+    sides = {site: side for site, side in (("east", east), ("west", west), ("south", south)) if site in topology.sites}
+    apart = {frozenset(pair.split("/")) for pair in ([] if isinstance(cut, bool) else cut)}
     quiet, gone, bare, double = set(silent), set(missing), set(unpinned), set(twice)
     epochs, leases, unmade = tuple(epochs), tuple(leases), tuple(unmade)
 
@@ -394,7 +396,7 @@ def observation(
         ours = _records(topology, name, here, held, split, declared or {}, drills or {}, leases, unmade)
         if name in bare:
             del ours[keys.pin_key(NAME)]
-        peers = {other: not cut for other in topology.arrays if other != name}
+        peers = {o: cut is not True and frozenset((name, o)) not in apart for o in topology.arrays if o != name}
         arrays[name] = silence(name, spec.site) or ArrayState(
             f"own-{name}",
             1,

@@ -1,4 +1,4 @@
-"""Topologies for tests: two sites, east and west, one embedded array and some hosts each, one plan `shop`."""
+"""Topologies for tests: some sites (east and west), one embedded array and some hosts each, one plan `shop`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def vm_names(vms: int | Sequence[str]) -> list[list[str]]:
 def topology_document(
     *,
     name: str = "shop-test",
+    sites: Sequence[str] = ("east", "west"),
+    via: Mapping[str, str] | None = None,
     vms: int | Sequence[str] = 3,
     volumes: int | Sequence[str] = 2,
     hosts_per_site: int = 2,
@@ -56,7 +58,7 @@ def topology_document(
     """The document as plain data.
 
     `vms` and `volumes` are counts or names (volumes: vol-1, vol-2, ...); VM number i has its disk `root` on volume i modulo
-    their number. `latency` and `width` are the arrays', `latency` the hosts' too unless `host_latency` is given. `images`
+    their number; the first of `sites` is home, and each other has a copy of every volume; `via` maps an array to the one that feeds it. `latency` and `width` are the arrays', `latency` the hosts' too unless `host_latency` is given. `images`
     maps VM to an image file; `plan` adds keys to the plan; `change` may alter the whole document before it is returned.
     """
     tiers = vm_names(vms)
@@ -68,10 +70,10 @@ def topology_document(
         "version": 1,
         "name": name,
         "sourceBudget": source_budget,
-        "sites": {"east": {}, "west": {}},
+        "sites": {site: {} for site in sites},
         "arrays": {
             f"{site}-a": _given({"site": site, "driver": "embedded", "path": f".dr/{site}-a.db", **array_options})
-            for site in ("east", "west")
+            for site in sites
         },
         "hosts": {
             f"{site}-{n + 1}": _given(
@@ -84,12 +86,12 @@ def topology_document(
                     **host_options,
                 }
             )
-            for site in ("east", "west")
+            for site in sites
             for n in range(hosts_per_site)
         },
-        "networks": {"prod": {"east": "br-prod", "west": "br-prod", "drill": "br-isolated"}},
+        "networks": {"prod": {**dict.fromkeys(sites, "br-prod"), "drill": "br-isolated"}},
         "volumes": {
-            volume: {"size": volume_size, "home": "east-a", "copies": ["west-a"]}
+            volume: {"size": volume_size, "home": f"{sites[0]}-a", "copies": [_copy(f"{s}-a", via) for s in sites[1:]]}
             for volume in volume_names[: max(1, len(members))]
         },
         "vms": {
@@ -106,7 +108,7 @@ def topology_document(
                             }
                         )
                     },
-                    "nics": [_nic(number)] if nics else None,
+                    "nics": [_nic(number, sites)] if nics else None,
                     "health": dict(health) if health else None,
                 }
             )
@@ -114,7 +116,7 @@ def topology_document(
         },
         "plans": {
             "shop": {
-                "sites": ["east", "west"],
+                "sites": list(sites),
                 "tiers": [{"members": tier, "onFailure": on_failure} for tier in tiers],
                 "backup": dict(backup or {"every": "15m", "consistency": "application", "keep": {"last": 8}}),
                 "replicate": {"every": replicate_every},
@@ -139,9 +141,11 @@ def _given(keys: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in keys.items() if value is not None}
 
 
-def _nic(number: int) -> dict[str, Any]:
+def _copy(array: str, via: Mapping[str, str] | None) -> str | dict[str, str]:
+    return {"array": array, "via": via[array]} if via and array in via else array
+
+
+def _nic(number: int, sites: Sequence[str]) -> dict[str, Any]:
     third, fourth = divmod(number, 200)
-    return {
-        "network": "prod",
-        "address": {"east": f"10.1.{third}.{fourth + 10}/16", "west": f"10.2.{third}.{fourth + 10}/16"},
-    }
+    address = {site: f"10.{at + 1}.{third}.{fourth + 10}/16" for at, site in enumerate(sites)}
+    return {"network": "prod", "address": address}

@@ -32,6 +32,7 @@ VERBS: Mapping[str, Callable[[Run, Action], str]] = {
     "prove": claims.prove,
     "final": storage.final,
     "bring": storage.bring,
+    "fetch": storage.fetch,
     "choose": claims.choose,
     "keep": storage.keep,
     "break": storage.break_mirror,

@@ -14,7 +14,20 @@ from dr_provider.reconcile.source import final_kind
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.word import parse_word
 
-__all__ = ["aborting", "choose", "claim", "commit", "declare", "prove", "proven", "record", "scan", "split", "withdraw"]
+__all__ = [
+    "aborting",
+    "choose",
+    "choose_anew",
+    "claim",
+    "commit",
+    "declare",
+    "prove",
+    "proven",
+    "record",
+    "scan",
+    "split",
+    "withdraw",
+]
 
 
 def point_hold(claim_id: str) -> str:
@@ -113,7 +126,9 @@ def prove(run: Run, action: Action) -> str:
     view = run.fresh()
     proof = proven(view, site)
     made = run.open_claim()
-    open_vms = [vm.name for vm in view.vms if vm.name not in proof and vm.name not in made.proof]
+    # What is on record was proved of the side that the claim leaves; a resolve of more than two sides proves each of them.
+    known = made.proof if site == made.from_site else ()
+    open_vms = [vm.name for vm in view.vms if vm.name not in proof and vm.name not in known]
     word = parse_word(run.plan, run.want.word)
     said = made.word or (str(word) if word is not None and word.epoch == run.epoch().number else None)
     running = [f"{place.vm} runs on {place.host}" for place in view.running_at(site) if place.vm in open_vms]
@@ -126,7 +141,8 @@ def prove(run: Run, action: Action) -> str:
         raise DrError(
             f"plan {run.plan}: not proved to be stopped at {site}: {', '.join(open_vms)} ({'; '.join([*running, *silent]) or 'LUNs still mapped'}); nothing was broken"
         )
-    run.change_claim(proof=tuple(sorted({*made.proof, *proof})), word=said)
+    proved = {"proof": tuple(sorted({*known, *proof}))} if site == made.from_site else {}
+    run.change_claim(**proved, word=said)
     if open_vms:
         return f"by the operator's word ({said}) for {', '.join(open_vms)}"
     return "; ".join(
@@ -150,6 +166,17 @@ def choose(run: Run, action: Action) -> str:
     run.change_claim(point=final.id)
     _hold_point(run, site, final.id, point_hold(made.id))
     return final.id
+
+
+def choose_anew(run: Run, point: str) -> None:
+    """Fix another point than the claim names; what was held for the one before is let go."""
+    made = run.open_claim()
+    _hold_point(run, made.site, point, point_hold(made.id))
+    run.change_claim(point=point)
+    if made.point is not None:
+        _release(run, made.site, point_hold(made.id))
+        _hold_point(run, made.site, point, point_hold(made.id))
+        run.remark(f"recovery point {made.point} is not to be had any more; the move goes on with {point}")
 
 
 def scan(run: Run, action: Action) -> str:
@@ -288,14 +315,14 @@ def split(run: Run, action: Action) -> str:
     epoch = run.epoch()
     found = Split(
         run.plan,
-        (epoch.site, action.of["site"]),
+        tuple(listed(action.of["sites"])),
         action.of["fork"] or None,
         tuple(action.of["evidence"].split("\n")),
         keys.stamp(keys.now()),
         epoch.number,
     )
     run.write_all(keys.split_key(run.topology, run.plan), dump(found), must=run.answering())
-    run.remark(
-        f"{epoch.site} and {action.of['site']} have both been written: nothing is resynced until dr resolve {run.plan} --keep SITE"
-    )
+    sides = " and ".join(found.sides)
+    much = "both" if len(found.sides) == 2 else "all"
+    run.remark(f"{sides} have {much} been written: nothing is resynced until dr resolve {run.plan} --keep SITE")
     return ""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from dr_provider.model import keys
-from dr_provider.model.errors import DrError
+from dr_provider.model.errors import DrError, LeaseLost, MoveInProgress, Stopped
 from dr_provider.protection import backup as backups
 from dr_provider.protection.catalogue import newest
 from dr_provider.reconcile.abreast import abreast
 from dr_provider.reconcile.actions.storage import keep, transfer
-from dr_provider.reconcile.context import Run
+from dr_provider.reconcile.context import Run, listed
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.places import backup_places
@@ -111,23 +112,79 @@ def backup(run: Run, action: Action) -> str:
 
 
 def send(run: Run, action: Action) -> str:
-    """Send the newest recovery point from one array to another."""
-    arrays = run.world.topology.arrays
-    source, target = arrays[action.of["source"]].site, arrays[action.of["target"]].site
-    point = newest(run.view.points, source)
+    """Send the newest recovery point of the active side, or of it what the array on the way has, from one array to another."""
+    source, target = action.of["source"], action.of["target"]
+    site = run.epoch().site
+    if run.view.topology.arrays[source].site != site:
+        run.fresh()  # what it passes on has come by a step of this run
+    point = newest(run.view.points, site)
     return transfer(run, action.of["volume"], source, target, snapshot=point.id if point else None)
 
 
 def protect(run: Run, action: Action) -> str:
-    """A new recovery point, sent to the other side, and checked to be whole there."""
-    site, other = action.of["site"], action.of["other"]
+    """A new recovery point, sent to the other sides by the way that each is fed, and checked to be whole there."""
+    site, others = action.of["site"], listed(action.of["other"])
     point = backup(run, action)
-    abreast(run.view.volume_names, lambda name: transfer(run, name, site, other, snapshot=point))
-    return settled(run, replace(action, of={"site": site, "other": other, "point": point}))
+    failed: dict[str, DrError] = {}
+    for hop in _hops(run, site, others):
+        run.fresh()
+        failed.update(_send_hop(run, hop, point))
+    said = []
+    for other in others:
+        wrong = [error for (array, error) in failed.items() if run.view.topology.arrays[array].site == other]
+        try:
+            if wrong:
+                raise wrong[0]
+            said.append(settled(run, replace(action, of={"site": site, "other": other, "point": point})))
+        except DrError as error:
+            if len(others) == 1 or isinstance(error, Stopped | LeaseLost | MoveInProgress):
+                raise
+            said.append(f"{other}: {error}")
+            failed[run.view.copy_array(run.view.volume_names[0], other)] = error
+    if failed:
+        raise DrError("; ".join(said))
+    return "; ".join(said)
+
+
+def _hops(run: Run, site: str, others: Iterable[str]) -> list[list[tuple[str, str, str]]]:
+    """(volume, from, to) of what can be sent at once; each list after the one before."""
+    view, wanted = run.view, set(others)
+    depth: dict[tuple[str, str], int] = {}
+    hops: list[list[tuple[str, str, str]]] = []
+    for name in view.volume_names:
+        root = view.copy_array(name, site)
+        fed = dict(view.feeders(name, site))
+        for target in view.topology.volumes[name].arrays:
+            if target != root and view.topology.arrays[target].site in wanted:
+                fed.setdefault(target, root)
+        for target, source in fed.items():
+            if view.topology.arrays[target].site not in wanted:
+                continue
+            at = depth[name, target] = depth.get((name, source), -1) + 1
+            hops.extend([] for _ in range(at + 1 - len(hops)))
+            hops[at].append((name, source, target))
+    return hops
+
+
+def _send_hop(run: Run, hop: Iterable[tuple[str, str, str]], point: str) -> dict[str, DrError]:
+    """What failed, by array; one copy's failure does not keep the point from another."""
+    failed: dict[str, DrError] = {}
+
+    def attempt(step: tuple[str, str, str]) -> None:
+        volume, source, target = step
+        try:
+            transfer(run, volume, source, target, snapshot=point)
+        except (Stopped, LeaseLost, MoveInProgress):
+            raise
+        except DrError as error:
+            failed[target] = error
+
+    abreast(list(hop), attempt)
+    return failed
 
 
 def settled(run: Run, action: Action) -> str:
-    """Check that a recovery point of this epoch is whole at the other side; from then on no fork of before is needed."""
+    """Check that a recovery point of this epoch is whole at the other side; once it is so at all sides, no fork of before is needed."""
     site, other, epoch = action.of["site"], action.of["other"], run.epoch()
     view = run.fresh()
     arrived = [p for p in view.points if p.epoch == epoch.number and p.complete_at(other) and p.complete_at(site)]
@@ -135,10 +192,16 @@ def settled(run: Run, action: Action) -> str:
     if not arrived or (wanted and wanted not in {p.id for p in arrived}):
         named = f"recovery point {wanted}" if wanted else f"a recovery point of epoch {epoch.number}"
         raise DrError(f"plan {run.plan}: {named} is not whole at {other} after its transfer; run dr protect {run.plan}")
-    for at in (site, other):
+    if all(any(p.epoch == epoch.number and p.complete_at(s) for p in view.points) for s in view.spec.sites):
+        _forget_forks(run)
+    return f"{arrived[-1].id} is whole at {other}"
+
+
+def _forget_forks(run: Run) -> None:
+    view = run.view
+    for at in view.spec.sites:
         for name in view.volume_names:
             volume = view.volume(name, at)
             forks = {tag for s in (volume.snapshots if volume else ()) for tag in s.holds if tag.startswith("fork.")}
             for tag in sorted(forks):
                 run.array(view.copy_array(name, at)).release([name], tag, run.guard)
-    return f"{arrived[-1].id} is whole at {other}"

@@ -9,12 +9,13 @@ from dr_provider.model import keys
 from dr_provider.model.errors import ArrayFull, DrError, NothingToSend, Stopped
 from dr_provider.model.records import Owner
 from dr_provider.protection import backup, replication
+from dr_provider.protection.lines import copy_of
 from dr_provider.reconcile.context import Run, listed
 from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.places import backup_places
 from dr_provider.reconcile.source import final_kind
 
-__all__ = ["break_mirror", "bring", "fence", "final", "keep", "online", "transfer"]
+__all__ = ["break_mirror", "bring", "fence", "fetch", "final", "keep", "online", "transfer"]
 
 
 def fence(run: Run, action: Action) -> str:
@@ -65,28 +66,28 @@ def final(run: Run, action: Action) -> str:
 def transfer(
     run: Run,
     volume: str,
-    source_site: str,
-    target_site: str,
+    source: str,
+    target: str,
     *,
     snapshot: str | None,
     stop: Callable[[], str | None] | None = None,
 ) -> str:
-    """Send a volume's newest sealed snapshot (or the one that is named) to its copy at another site."""
-    view = run.view
-    source, target = view.volume(volume, source_site), view.volume(volume, target_site)
-    if source is None:
-        raise DrError(f"volume {volume}: it is not known at {source_site} now, so nothing can be sent from there")
+    """Send a volume's newest sealed snapshot (or the one that is named) from one array to another."""
+    seen = run.view.seen
+    near, far = copy_of(seen, source, volume), copy_of(seen, target, volume)
+    if near is None:
+        raise DrError(f"volume {volume}: it is not known on {source} now, so nothing can be sent from there")
     try:
         sent = replication.send_volume(
             run.world.fleet,
             volume,
-            view.copy_array(volume, source_site),
-            view.copy_array(volume, target_site),
             source,
             target,
+            near,
+            far,
             snapshot=snapshot,
             intermediate=False,
-            owner=source.owner or Owner(run.topology, "", keys.new_id()),
+            owner=near.owner or Owner(run.topology, "", keys.new_id()),
             guard=run.guard,
             progress=None,
             stop=stop or run.stop,
@@ -109,6 +110,9 @@ def bring(run: Run, action: Action) -> str:
         point = next((p for p in reversed(view.points) if p.intent.kind == wanted), None)
     if point is None:
         raise DrError(f"plan {run.plan}: the final snapshot is not on the arrays of {claim.from_site}; run again")
+    volume, source, target = (action.of[key] for key in ("volume", "source", "target"))
+    if run.view.topology.arrays[source].site != claim.from_site:
+        run.fresh()  # it has come to the array on the way by a step of this run
     limit = run.view.spec.last_transfer
     until = time.monotonic() + limit
 
@@ -116,13 +120,21 @@ def bring(run: Run, action: Action) -> str:
         return run.stop() or ("its time is over" if time.monotonic() > until else None)
 
     try:
-        return transfer(run, action.of["volume"], claim.from_site, claim.site, snapshot=point.id, stop=stop)
+        return transfer(run, volume, source, target, snapshot=point.id, stop=stop)
     except Stopped as error:
         if run.stop() is not None:
             raise
         raise DrError(
-            f"volume {action.of['volume']}: its last transfer did not end within lastTransfer ({limit:g} s); what has arrived is kept, so run again, or give it longer"
+            f"volume {volume}: its last transfer did not end within lastTransfer ({limit:g} s); what has arrived is kept, so run again, or give it longer"
         ) from error
+
+
+def fetch(run: Run, action: Action) -> str:
+    """Bring a part of the chosen point to the target from another copy that has it."""
+    point = run.open_claim().point
+    if point is None:
+        raise DrError(f"plan {run.plan}: no recovery point was chosen before its parts are fetched; nothing was broken")
+    return transfer(run, action.of["volume"], action.of["source"], action.of["target"], snapshot=point)
 
 
 def keep(run: Run, action: Action) -> str:

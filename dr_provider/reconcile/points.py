@@ -1,0 +1,101 @@
+"""Which recovery points a site can be moved to: those that are whole there, and those whose missing parts another copy has. Pure.
+
+Invariant: a part is fetched only onto a copy that it can be added to as it stands: one that is absent, or whose newest snapshot the
+sender has too. What would need something of the target to be given up first is not fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from dr_provider.protection.catalogue import RecoveryPoint, choose_point
+from dr_provider.reconcile.view import PlanView
+
+__all__ = ["best_point", "fetches", "full_copies", "named_point", "parts_at"]
+
+
+def fetches(view: PlanView, point: RecoveryPoint, target: str) -> Mapping[str, str] | None:
+    """The volumes whose part of the point the target lacks, each with the site that it is fetched from; None: some part is not to be had."""
+    at = point.sites.get(target)
+    lacking = [
+        name
+        for name in point.intent.members
+        if at is None or name not in at.arrays or name in (*at.missing, *at.unsealed)
+    ]
+    found: dict[str, str] = {}
+    for name in lacking:
+        sources = [
+            site
+            for site in view.others(target)
+            if _has(point, name, site) and _takes(view, name, site, target, point.id)
+        ]
+        if not sources:
+            return None
+        found[name] = min(
+            sources, key=lambda site: (_whole(view, name, site, target), len(_way(view, name, site, target)))
+        )
+    return found
+
+
+def _has(point: RecoveryPoint, volume: str, site: str) -> bool:
+    at = point.sites.get(site)
+    return at is not None and volume in at.arrays and volume not in (*at.missing, *at.unsealed)
+
+
+def _way(view: PlanView, volume: str, site: str, target: str) -> tuple[str, ...]:
+    return view.way(volume, site, target) or ()
+
+
+def _takes(view: PlanView, volume: str, site: str, target: str, point: str) -> bool:
+    """Whether the target's copy can be brought up to the point from the one at the site without losing anything of its own."""
+    if volume not in view.topology.volumes or len(_way(view, volume, site, target)) != 2:
+        return False
+    there, source = view.volume(volume, target), view.volume(volume, site)
+    if there is None or not there.snapshots:
+        return there is None or not there.writable
+    before = [s.guid for s in source.snapshots] if source else []
+    before = before[: next((n for n, s in enumerate(source.snapshots) if s.name == point), 0)] if source else []
+    return not there.writable and not there.changed and there.snapshots[-1].guid in before
+
+
+def _whole(view: PlanView, volume: str, site: str, target: str) -> bool:
+    """Whether a full copy is needed."""
+    there = view.volume(volume, target)
+    return there is None or not there.snapshots
+
+
+def full_copies(view: PlanView, wanted: Mapping[str, str], target: str) -> tuple[str, ...]:
+    """Sentences on volumes that only a full copy can bring."""
+    return tuple(
+        f"volume {name}: {target} has nothing of it to build upon, so all of it is copied from {site} first, which can take long"
+        for name, site in sorted(wanted.items())
+        if _whole(view, name, site, target)
+    )
+
+
+def _to_be_had(view: PlanView, target: str) -> tuple[RecoveryPoint, ...]:
+    return tuple(p for p in view.points if p.complete_at(target) or fetches(view, p, target) is not None)
+
+
+def best_point(view: PlanView, target: str) -> RecoveryPoint | None:
+    """The newest point that is whole at the target, or can be made so."""
+    return max(_to_be_had(view, target), key=lambda point: point.order, default=None)
+
+
+def named_point(view: PlanView, target: str, wish: str) -> RecoveryPoint:
+    """The point that an id or an RFC 3339 time names, among those that are to be had at the target. Raises BadInput."""
+    return choose_point(view.points, target, wish, whole=_to_be_had(view, target))
+
+
+def parts_at(view: PlanView, points: Iterable[RecoveryPoint], target: str, beyond: RecoveryPoint) -> tuple[str, ...]:
+    """Sentences on newer groups of which the target has parts only: they are kept beside, and are no recovery points."""
+    said = []
+    for point in points:
+        at = point.sites.get(target)
+        if at is None or point.order <= beyond.order or at.complete:
+            continue
+        said.append(
+            f"recovery point {point.id} is newer, and {target} has it of {', '.join(sorted(at.arrays))} only, and the rest is not to be had; "
+            f"those parts are kept as safety copies"
+        )
+    return tuple(said)
