@@ -46,8 +46,8 @@ class Suite:
 
 
 SUITES = (
-    Suite("contract", ("tests/contract", "-k", "zfs or libvirt"), 1200),
-    Suite("failures", ("tests/lab_stack",), 1800),
+    Suite("contract", ("tests/contract", "-k", "zfs or libvirt"), 1800),
+    Suite("failures", ("tests/lab_stack",), 3000),
 )
 
 

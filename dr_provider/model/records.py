@@ -25,7 +25,8 @@ The witness also keeps:
     <T>/known/<plan>                        Known: the highest committed epoch that it was told of
     <T>/grant/<plan>/<number>               Grant: who may commit that epoch; made by create-if-absent
 
-Records of a volume (they are captured by its snapshots and travel with them) have these keys: `intent`.
+Records of a volume (they are captured by its snapshots and travel with them) have these keys: `intent`; `kept`: the state
+of a diverged volume that was last kept as a safety copy.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from dr_provider.model.state import Observation, SnapshotState, VolumeState
 from dr_provider.model.topology import Topology, VolumeSpec
-from dr_provider.protection.replication import common_snapshot
 
 __all__ = ["Line", "copy_of", "declared_feeder", "feeders", "line_of", "meet", "newest_on", "way"]
 
@@ -88,7 +87,7 @@ def declared_feeder(spec: VolumeSpec, active: str, target: str) -> str:
 def feeders(spec: VolumeSpec, active: str, seen: Observation) -> Mapping[str, str]:
     """From which array each other copy that can be reached is fed, in the order in which they are to be sent to (a feeder before its own).
 
-    An increment goes before a full copy, a way that the topology names before another, a short one before a long one.
+    A source whose increment fits goes before another, a way that the topology names before one that it does not, a short one before a long one.
     """
     line = line_of(spec, active, seen)
     if not line.arrays:
@@ -98,7 +97,13 @@ def feeders(spec: VolumeSpec, active: str, seen: Observation) -> Mapping[str, st
     fed: dict[str, str] = {}
     while True:
         ways = [
-            (_full(spec, source, target, seen), frozenset((source, target)) not in edges, hops[source], source, target)
+            (
+                _awkward(spec, source, target, seen),
+                frozenset((source, target)) not in edges,
+                hops[source],
+                source,
+                target,
+            )
             for source in hops
             if source == active or _passes_on(spec, source, line, seen)
             for target in spec.arrays
@@ -117,12 +122,12 @@ def _passes_on(spec: VolumeSpec, array: str, line: Line, seen: Observation) -> b
     return array in line.arrays or copy is None or (not copy.writable and not copy.snapshots)
 
 
-def _full(spec: VolumeSpec, source: str, target: str, seen: Observation) -> bool:
-    """Whether only a full copy could bring a copy that is there in line from this source."""
+def _awkward(spec: VolumeSpec, source: str, target: str, seen: Observation) -> bool:
+    """Whether a source lacks the newest snapshot of the target's copy, so that no increment from it fits as the copy stands."""
     near, far = copy_of(seen, source, spec.name), copy_of(seen, target, spec.name)
     if far is None or not far.snapshots:
         return False
-    return near is None or common_snapshot(near, far) is None
+    return near is None or all(s.guid != far.snapshots[-1].guid for s in near.snapshots)
 
 
 def way(topology: Topology, volume: str, source: str, target: str, seen: Observation) -> tuple[str, ...] | None:

@@ -18,9 +18,7 @@ def fetches(view: PlanView, point: RecoveryPoint, target: str) -> Mapping[str, s
     """The volumes whose part of the point the target lacks, each with the site that it is fetched from; None: some part is not to be had."""
     at = point.sites.get(target)
     lacking = [
-        name
-        for name in point.intent.members
-        if at is None or name not in at.arrays or name in (*at.missing, *at.unsealed)
+        name for name in point.members if at is None or name not in at.arrays or name in (*at.missing, *at.unsealed)
     ]
     found: dict[str, str] = {}
     for name in lacking:

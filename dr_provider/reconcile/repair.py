@@ -282,7 +282,8 @@ def _turn(view: PlanView, active: str, other: str, copy: CopyStanding, steps: St
     subject = at_site(view, copy.volume, other)
     wait = [*after, *steps.ids("fence")]
     if copy.standing in ("diverged", "foreign"):
-        name = keys.safety_volume(copy.volume, f"e{view.epoch.number}" if view.epoch else "e0")
+        label = f"e{view.epoch.number}" if view.epoch else "e0"
+        name = keys.safety_volume(copy.volume, label if len(view.spec.sites) == 2 else f"{label}.{other}")
         sentence = f"keep what {copy.volume} on {copy.array} alone holds as safety copy {name}"
         wait = [steps.add("keep", subject, sentence, after=wait, volume=copy.volume, array=copy.array, name=name)]
     if copy.standing in ("diverged", "clean"):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dr_provider.cli.simulated_disks import read_disk
 from dr_provider.cli.simulation import Bench, LedgerReport
+from dr_provider.hypervisors.embedded.lab import read_ledger
 from dr_provider.model.loader import load
 from dr_provider.model.topology import Topology
 from dr_provider.reconcile.decision import Decision, Want
@@ -69,6 +72,11 @@ class Lab:
         for vm in vms or self.topology.plans[self.plan].members:
             self.bench.write(vm, count)
 
+    def write_at(self, site: str, count: int) -> None:
+        """To every VM of the plan where it runs at the site."""
+        for vm in self.topology.plans[self.plan].members:
+            self.bench.write(vm, count, site)
+
     def lose(self, target: str, *, running: bool = False) -> None:
         self.bench.lose(target, running=running)
 
@@ -80,6 +88,28 @@ class Lab:
 
     def last(self, *vms: str) -> dict[str, int]:
         return {vm: self.ledger(vm).last for vm in vms or self.topology.plans[self.plan].members}
+
+    def safety_ledgers(self) -> dict[str, set[int]]:
+        """The last entries of the ledgers in the safety copies, by array."""
+        found: dict[str, set[int]] = {}
+        seen = self.view().seen
+        for array, spec in self.topology.arrays.items():
+            state = seen.array(array)
+            path = Path(str(spec.options["path"]))
+            for volume in state.volumes.values() if state else ():
+                if volume.kind != "safety":
+                    continue
+                for place in self.view().places:
+                    disks = tuple(
+                        replace(disk, volume=volume.name, target=f"embedded:{path}#{volume.name}/{disk.lun}")
+                        for disk in place.state.definition.disks
+                        if disk.lun in volume.luns
+                    )
+                    if disks and len(disks) == len(place.state.definition.disks):
+                        ledger = read_ledger(replace(place.state.definition, disks=disks), read_disk)
+                        assert ledger.intact
+                        found.setdefault(array, set()).add(ledger.last)
+        return found
 
     def running(self) -> dict[str, str]:
         """Where each VM of the plan runs, as site, by VM; a VM that runs twice fails the caller."""

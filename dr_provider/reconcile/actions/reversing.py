@@ -10,7 +10,7 @@ from dr_provider.model.errors import DrError, LeaseLost, MoveInProgress, Stopped
 from dr_provider.protection import backup as backups
 from dr_provider.protection.catalogue import newest
 from dr_provider.reconcile.abreast import abreast
-from dr_provider.reconcile.actions.storage import keep, transfer
+from dr_provider.reconcile.actions.storage import keep, kept, safety_name, transfer
 from dr_provider.reconcile.context import Run, listed
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Action
@@ -33,7 +33,7 @@ def reverse(run: Run, action: Action) -> str:
     if copy.mapped:
         run.array(array).unmap_luns({volume: copy.mapped}, run.guard)
     if copy.standing in ("diverged", "foreign"):
-        name = keys.safety_volume(volume, f"e{run.epoch().number}")
+        name = safety_name(run, volume, array)
         keep(run, replace(action, of={"volume": volume, "array": array, "name": name}))
     if copy.common is None:
         return clear(run, action)
@@ -41,15 +41,19 @@ def reverse(run: Run, action: Action) -> str:
 
 
 def demote(run: Run, action: Action) -> str:
-    """Make a copy a destination that stands at the common snapshot. Its data beyond that is in its safety copy by now."""
+    """Make a copy a destination that stands at the common snapshot. What it has beyond that is in a safety copy by now; what a guest wrote
+    out as it was stopped has been seen by nobody before, and is kept here."""
     volume, array, snapshot = action.of["volume"], action.of["array"], action.of["snapshot"]
-    state = run.array(array).state().volumes.get(volume)
+    driver_state = run.array(array).state()
+    state = driver_state.volumes.get(volume)
     if state is None:
         return "it is gone"
     names = [s.name for s in state.snapshots]
     if snapshot not in names:
         raise DrError(f"volume {volume} on {array}: snapshot {snapshot} is not there any more; run again to look anew")
     beyond = state.snapshots[names.index(snapshot) + 1 :]
+    if (beyond or state.changed) and not kept(driver_state, state):
+        keep(run, replace(action, of={"volume": volume, "array": array, "name": safety_name(run, volume, array)}))
     for tag in sorted({hold for s in beyond for hold in s.holds}):
         _release_beyond(
             run, array, volume, tag, [s.name for s in state.snapshots if tag in s.holds and s not in beyond]
@@ -84,9 +88,8 @@ def clear(run: Run, action: Action) -> str:
 
 
 def remirror(run: Run, action: Action) -> str:
-    """Take a break back: nothing was written to the copy, so it stands at its break point again."""
-    run.array(action.of["array"]).demote(action.of["volume"], action.of["snapshot"], run.guard)
-    return ""
+    """Take a break back: the copy stands at its break point again."""
+    return demote(run, action)
 
 
 def backup(run: Run, action: Action) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import count
 
 from dr_provider.model import keys
 from dr_provider.model.errors import ArrayFull, DrError, NothingToSend, Stopped
 from dr_provider.model.records import Owner
+from dr_provider.model.state import ArrayState, VolumeState
 from dr_provider.protection import backup, replication
 from dr_provider.protection.lines import copy_of
 from dr_provider.reconcile.context import Run, listed
@@ -15,7 +17,7 @@ from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.places import backup_places
 from dr_provider.reconcile.source import final_kind
 
-__all__ = ["break_mirror", "bring", "fence", "fetch", "final", "keep", "online", "transfer"]
+__all__ = ["break_mirror", "bring", "fence", "fetch", "final", "keep", "kept", "online", "safety_name", "transfer"]
 
 
 def fence(run: Run, action: Action) -> str:
@@ -138,18 +140,57 @@ def fetch(run: Run, action: Action) -> str:
 
 
 def keep(run: Run, action: Action) -> str:
-    """A safety copy: a volume of its own, outside mirror and retention. No room for it: no resync."""
-    volume, name = action.of["volume"], action.of["name"]
+    """A safety copy: a volume of its own, outside mirror and retention. No room for it: no resync.
+
+    One that an earlier divergence left under the same name is another: it stays, and this one gets a number.
+    """
+    volume, array = action.of["volume"], run.array(action.of["array"])
+    volumes = array.state().volumes
+    own = volumes.get(volume)
+    if own is None:
+        return "it is gone"
+    if own.writable:
+        # The clone takes the volume's records along, so that a run that was killed here knows its own copy again.
+        array.put_volume_records([volume], KEPT, _fingerprint(own), run.guard)
+    names = (action.of["name"] if n == 1 else f"{action.of['name']}.{n}" for n in count(1))
+    name = next(name for name in names if name not in volumes or _holds(volumes[name], own))
     try:
-        run.array(action.of["array"]).clone(
-            volume, None, name, "safety", Owner(run.topology, "", keys.new_id()), guard=run.guard
-        )
+        array.clone(volume, None, name, "safety", Owner(run.topology, "", keys.new_id()), guard=run.guard)
     except ArrayFull as error:
         raise DrError(
             f"{error}; {volume} is not resynced before its own data is kept: make room, or drop older safety copies (dr safety list)"
         ) from error
-    run.safety.append(name)
+    if name not in run.safety:
+        run.safety.append(name)
     return name
+
+
+KEPT = "kept"
+"""Record of a volume: the state of it that was last kept beside."""
+
+
+def safety_name(run: Run, volume: str, array: str) -> str:
+    """What a safety copy of this epoch is called; with more than two sites the name says where it is."""
+    site, label = run.view.topology.arrays[array].site, f"e{run.epoch().number}"
+    return keys.safety_volume(volume, label if len(run.view.spec.sites) == 2 else f"{label}.{site}")
+
+
+def kept(array: ArrayState, volume: VolumeState) -> bool:
+    """Whether a safety copy on the array holds the volume as it is now."""
+    prefix = keys.safety_volume(volume.name, "")
+    return any(name.startswith(prefix) and _holds(copy, volume) for name, copy in array.volumes.items())
+
+
+def _fingerprint(volume: VolumeState) -> str:
+    newest = volume.snapshots[-1].guid if volume.snapshots else ""
+    return f"{newest} {volume.changed} {volume.last_write or ''}"
+
+
+def _holds(copy: VolumeState, volume: VolumeState) -> bool:
+    """Whether a safety copy is of the volume as it is now. A destination has nothing beyond its newest snapshot, whose intent the copy has too."""
+    if volume.writable:
+        return copy.records.get(KEPT) == _fingerprint(volume)
+    return bool(volume.snapshots) and copy.records.get("intent") == volume.snapshots[-1].records.get("intent")
 
 
 def break_mirror(run: Run, action: Action) -> str:
