@@ -47,11 +47,12 @@ def failover(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> int:
-    """Move a plan to a site: planned if its source answers, else after a disaster.
+    """Move a plan to a site: planned if its source answers, else after a disaster. Without --to the site with the newest data is taken.
 
     \b
     dr failover shop --to west --dry-run
     dr failover shop --to west
+    dr failover shop
     dr failover shop --to west --force "1: power lost at east"
     dr failover --all --to west --yes
     dr failover shop --to west --from embedded:.dr/west-a.db
@@ -63,7 +64,7 @@ def failover(
             raise BadInput("dr failover --all: --point names a point of one plan; name the plan; nothing was done")
         return _all(session, to, force, dry_run=dry_run, yes=yes)
     spec = plan_named(session, plan, "failover")
-    site = site_named(spec, to, "failover", "--to")
+    site = None if to is None else site_named(spec, to, "failover", "--to")
     return _move(session, spec.name, site, force, point, dry_run=dry_run, yes=yes, doing="failover")
 
 
@@ -164,7 +165,7 @@ def _check_word(plan: str, force: str | None) -> None:
 def _move(
     session: Session,
     plan: str,
-    site: str,
+    site: str | None,
     force: str | None,
     point: str | None,
     *,
@@ -176,7 +177,21 @@ def _move(
 
     must_be_able_to_ask(doing, yes=yes or dry_run)
     _check_word(plan, force)
-    return _decide_and_run(session, plan, Want(site=site, word=force, point=point), dry_run=dry_run, yes=yes)
+    world = session.world()
+    site = site or _best(session, world, plan)
+    return _decide_and_run(
+        session, plan, Want(site=site, word=force, point=point), dry_run=dry_run, yes=yes, world=world
+    )
+
+
+def _best(session: Session, world: World, plan: str) -> str:
+    """The site that is chosen where none is named; why, as progress."""
+    from dr_provider.reconcile.targets import choose_target
+
+    target = choose_target(world.view(plan))
+    if target.why:
+        session.progress(target.why)
+    return target.site
 
 
 def _decide(world: World, plan: str, want: Want) -> Decision:
@@ -191,10 +206,12 @@ def _decide(world: World, plan: str, want: Want) -> Decision:
     return decision
 
 
-def _decide_and_run(session: Session, plan: str, want: Want, *, dry_run: bool, yes: bool) -> int:
+def _decide_and_run(
+    session: Session, plan: str, want: Want, *, dry_run: bool, yes: bool, world: World | None = None
+) -> int:
     from dr_provider.reconcile.run import run_plan
 
-    world = session.world()
+    world = world or session.world()
     want = replace(want, by=world.by)
     decision = _decide(world, plan, want)
     document = decision.document()

@@ -32,9 +32,10 @@ __all__ = [
 def split_refusal(view: PlanView) -> Decision:
     assert view.split is not None
     plan, sides = view.spec.name, " and ".join(view.split.sides)
+    much = "both" if len(view.split.sides) == 2 else "all"
     refusal = (
-        f"plan {plan} is split: {sides} have both written since {view.split.fork or 'their fork'}; nothing is moved or resynced. "
-        f"Say which side to keep: dr resolve {plan} --keep SITE (the other's data stays readable as a safety copy)"
+        f"plan {plan} is split: {sides} have {much} written since {view.split.fork or 'their fork'}; nothing is moved or resynced. "
+        f"Say which side to keep: dr resolve {plan} --keep SITE ({'the other' if much == 'both' else 'every other'}'s data stays readable as a safety copy)"
     )
     return Decision(plan, "none", authority=None, refused=(refusal,), warnings=view.split.evidence)
 

@@ -18,7 +18,6 @@ WRONG = {
     "option without a value": (("failover", "shop", "--to"), "--to"),
     "no plan": (("failover", "--to", "west", "--yes"), "the plans of topology shop-test: shop"),
     "unknown plan": (("failover", "shpo", "--to", "west", "--yes"), "the plans of topology shop-test: shop"),
-    "no site": (("failover", "shop", "--yes"), "say --to SITE; the sites of plan shop: east, west"),
     "unknown site": (("failover", "shop", "--to", "north", "--yes"), "the sites of plan shop: east, west"),
     "shell characters": (("failover", "shop", "--to", "west; reboot", "--yes"), "the sites of plan shop: east, west"),
     "path characters": (("points", "../shop"), "the plans of topology shop-test: shop"),
