@@ -116,8 +116,10 @@ class LocalStack:
         key = ("plan", "shop")
         return list(self._check(key, self.wanted()[key])["pendingActions"])
 
-    def up(self, *, replace_all: bool = False, only: str | None = None) -> dict[tuple[str, str], str]:
-        """Do it; the steps that were taken. Raises what a provider raises, with what was done before in the state."""
+    def up(
+        self, *, replace_all: bool = False, only: str | None = None, deletes: bool = False
+    ) -> dict[tuple[str, str], str]:
+        """Do it (`only` one kind, with its deletes if `deletes`); the steps that were taken. Raises what a provider raises, with what was done before in the state."""
         session.forget()
         wanted = {key: inputs for key, inputs in self.wanted().items() if only in (None, key[0])}
         steps: dict[tuple[str, str], str] = {}
@@ -130,8 +132,9 @@ class LocalStack:
                 steps[key] = step
             if before is not None:
                 old.append((key, before))
-        if only is None:
-            old += [(key, self.held[key]) for key in self.held if key not in wanted and key[0] != "readiness"]
+        if only is None or deletes:
+            kinds = [only] if only else ORDER[:-1]
+            old += [(key, self.held[key]) for key in self.held if key not in wanted and key[0] in kinds]
         for key, held in reversed(old):
             PROVIDERS[key[0]].delete(held.id, dict(held.outputs))
             if self.held.get(key) is held:
@@ -164,9 +167,11 @@ class LocalStack:
             self.held[key] = Held(found.id, crossed(found.inputs), crossed(found.outs))
         return gone
 
-    def destroy(self) -> None:
+    def destroy(self, *, only: str | None = None) -> None:
         session.forget()
         for kind in reversed(ORDER):
+            if only not in (None, kind):
+                continue
             for key in [key for key in self.held if key[0] == kind][::-1]:
                 PROVIDERS[kind].delete(self.held[key].id, dict(self.held[key].outputs))
                 del self.held[key]

@@ -20,19 +20,19 @@ __all__ = ["failing", "killed_at"]
 _FORK = multiprocessing.get_context("fork")
 
 
-def killed_at(work: Callable[[], object], at: int, when: Literal["before", "after"]) -> bool:
-    """Run `work` in a child that is killed before or after its action number `at` (from 0); whether it came to that."""
+def killed_at(work: Callable[[], object], at: int | str, when: Literal["before", "after"]) -> bool:
+    """Run `work` in a child that is killed before or after its action number `at` (from 0), or of that id; whether it came to that."""
 
     def child() -> None:
         numbers = itertools.count()
         perform = vars(runs)["perform"]
 
         def counted(run: Run, action: Action) -> str:
-            number = next(numbers)
-            if number == at and when == "before":
+            reached = next(numbers) == at or action.id == at
+            if reached and when == "before":
                 os.kill(os.getpid(), signal.SIGKILL)
             remark: str = perform(run, action)
-            if number == at and when == "after":
+            if reached and when == "after":
                 os.kill(os.getpid(), signal.SIGKILL)
             return remark
 
