@@ -13,6 +13,7 @@ from dr_provider.model.records import Claim, Split
 from dr_provider.model.state import Silent
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Action, Decision, Loss, Want
+from dr_provider.reconcile.identity import others_volumes
 from dr_provider.reconcile.repair import (
     at_site,
     decide_repair,
@@ -50,6 +51,8 @@ def decide_create(view: PlanView, want: Want) -> Decision:
         return decision.with_refusal(
             f"plan {plan} is new: it starts at its home {home}; set dr:activeSites.{plan} to {home} (or leave the line out) and move it afterwards"
         )
+    if not want.adopt and (others := others_volumes(view)):
+        return decision.with_refusal(*others)
     steps = Steps()
     for name, state in sorted(arrays.items()):
         verb = "make array" if isinstance(state, Silent) else "pin array"

@@ -28,6 +28,8 @@ class Want:
     goal: Literal["move", "abort", "resolve", "restart"] = "move"
     uncommitted: bool = False
     """For an abort: the asker knows that the commit was never begun (it is the run that has just failed before it)."""
+    adopt: bool = False
+    """What belongs to another topology may be taken over (`dr:adopt` names the plan)."""
 
 
 @dataclass(frozen=True)

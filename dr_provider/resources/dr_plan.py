@@ -62,6 +62,8 @@ class DrPlanProvider(ResourceProvider):
         from dr_provider.model.errors import BadInput, DrError
 
         wanted = bag.read(DrPlanProps, news)
+        if renamed := bag.renamed(wanted.plan, olds, news):
+            return CheckResult(bag.plain(news), renamed)
         inputs = {k: v for k, v in bag.plain(news).items() if k not in ("changes", "pendingActions")}
         inputs["changes"] = _changes(olds.get("document"), wanted.document)
         try:
@@ -149,7 +151,9 @@ class DrPlanProvider(ResourceProvider):
 def _want(props: DrPlanProps, by: str) -> Want:
     from dr_provider.reconcile.decision import Want
 
-    return Want(site=props.declared_site, word=props.force, point=props.point, by=by, stack=props.stack)
+    return Want(
+        site=props.declared_site, word=props.force, point=props.point, by=by, stack=props.stack, adopt=props.adopt
+    )
 
 
 def _decide(world: World, props: DrPlanProps) -> Decision:

@@ -63,8 +63,8 @@ class Kind(ResourceProvider, Generic[P]):
 
     # -- what the engine calls --------------------------------------------------------------------
 
-    def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        return CheckResult(bag.plain(news), [])
+    def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        return CheckResult(bag.plain(news), bag.renamed(str(news.get("name")), olds, news))
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         before, after = bag.read(self.props, olds), bag.read(self.props, news)

@@ -14,7 +14,9 @@ from dataclasses import MISSING, Field, fields
 from functools import lru_cache
 from typing import Any, TypeVar
 
-__all__ = ["BACKGROUND", "CONTEXT", "camel", "key_of", "plain", "read", "write"]
+from pulumi.dynamic import CheckFailure
+
+__all__ = ["BACKGROUND", "CONTEXT", "camel", "key_of", "plain", "read", "renamed", "write"]
 
 T = TypeVar("T")
 
@@ -77,6 +79,27 @@ def write(value: Any) -> dict[str, Any]:
     if context:
         found[CONTEXT] = json.dumps(context, sort_keys=True, separators=(",", ":"))
     return found
+
+
+def renamed(name: str, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[CheckFailure]:
+    """Why a resource whose topology is called otherwise than before is not touched: the engine would make a second one of everything, and
+    then delete the first."""
+    before, after = (_topology(props) for props in (olds, news))
+    if not before or not after or before == after:
+        return []
+    return [
+        CheckFailure(
+            "topology",
+            f"{name}: its topology was {before} and is called {after} now; a topology's name is its identity, so nothing is made, replaced "
+            f"or deleted: set `name` back to {before}. (To begin anew under another name, destroy this stack first; its data is kept.)",
+        )
+    ]
+
+
+def _topology(props: Mapping[str, Any]) -> str | None:
+    context = props.get(CONTEXT)
+    found = {**props, **(_context(context) if context else {})}.get("topology")
+    return str(found) if found else None
 
 
 @lru_cache(maxsize=1024)

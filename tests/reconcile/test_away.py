@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from dr_provider.model.errors import DrError, Refused
 from tests.support.lab import Lab
 
 MakeLab = Callable[..., Lab]
@@ -33,3 +36,17 @@ def test_points_from_before_a_volume_was_removed_are_whole_for_the_others(lab: L
     assert (moved.point, moved.failures) == (point, ())
     assert lab.running() == {"db": "west", "web": "west"}
     assert lab.last() == {"db": 9, "web": 9}
+
+
+def test_a_renamed_topology_makes_and_touches_nothing(lab: Lab) -> None:
+    lab.write(9)
+    lab.protect()
+    before, running = lab.last(), lab.running()
+    rewrite(lab, lambda document: document.update(name="shop-tset"))
+    with pytest.raises(Refused, match=r"vol-1 on east-a.* belong to topology shop-test.*set `name` back to shop-test"):
+        lab.apply()
+    rewrite(lab, lambda document: None)
+    assert (lab.last(), lab.running()) == (before, running)
+    assert not [one for one in lab.apply() if isinstance(one, DrError) or one.pending]
+    lab.write(1, "db")
+    assert lab.move("west").failures == ()

@@ -10,7 +10,7 @@ import pytest
 from dr_provider.model import keys
 from dr_provider.model.codec import dump
 from dr_provider.model.records import Claim
-from tests.resources.local_engine import LocalStack
+from tests.resources.local_engine import PROVIDERS, LocalStack
 
 MIB = 1 << 20
 
@@ -219,3 +219,18 @@ def test_a_target_that_goes_before_its_plan_says_so(shop: LocalStack) -> None:
     with pytest.raises(RuntimeError, match="run `pulumi up` without --target"):
         shop.up(only="lun")
     assert ("lun", "extra.root") not in shop.held
+
+
+def test_a_renamed_topology_is_refused_by_every_resource(shop: LocalStack) -> None:
+    before, held = shop.production(), dict(shop.held)
+    shop.options["name"] = "shop-tset"
+    shop.rewrite()
+    for (kind, name), inputs in shop.wanted().items():
+        result = PROVIDERS[kind].check(dict(held[kind, name].inputs), dict(inputs))
+        said = [failure.reason for failure in result.failures]
+        assert len(said) == 1
+        assert "was shop-test and is called shop-tset now" in said[0]
+    del shop.options["name"]
+    shop.rewrite()
+    assert shop.preview() == {}
+    assert shop.production() == before
