@@ -198,6 +198,21 @@ class Array(ABC):
         """Set the seal on the snapshot of each volume."""
 
     @abstractmethod
+    def digests(
+        self,
+        volume: str,
+        snapshot: str,
+        *,
+        progress: Callable[[int], None] | None = None,
+        stop: Callable[[], str | None] | None = None,
+    ) -> Mapping[str, str]:
+        """SHA-256 (hexadecimal) of all bytes of each LUN as of a snapshot, read through where they are.
+
+        CorruptRecord: some cannot be read as they were written. NotFound: the volume or snapshot is not there. `progress` gets the bytes so
+        far; `stop` is asked now and then and ends it with Stopped.
+        """
+
+    @abstractmethod
     def delete_snapshots(self, volume: str, snapshots: Sequence[str], guard: Guard = NO_GUARD) -> None:
         """Those that are gone are passed over. Busy, and none is deleted: one is held or a clone depends on it."""
 

@@ -138,7 +138,9 @@ def _content(point: Mapping[str, Any]) -> str:
 
 
 def _whole_at(point: Mapping[str, Any]) -> str:
-    return ", ".join(site for site, at in point["sites"].items() if at["complete"]) or "nowhere"
+    said = [site for site, at in point["sites"].items() if at["complete"]]
+    said += [f"{site} CORRUPT ({', '.join(at['corrupt'])})" for site, at in point["sites"].items() if at["corrupt"]]
+    return ", ".join(said) or "nowhere"
 
 
 def _kept_for(point: Mapping[str, Any]) -> str:

@@ -10,7 +10,10 @@ __all__ = [
     "alive_key",
     "at",
     "claim_key",
+    "corrupt_key",
+    "corrupt_prefix",
     "declared_key",
+    "digests_key",
     "drill_key",
     "drill_vm",
     "drill_volume",
@@ -108,6 +111,18 @@ def owner_key(topology: str, kind: str, name: str) -> str:
 
 def drill_key(topology: str, plan: str, drill: str) -> str:
     return f"{topology}/drill/{plan}/{drill}"
+
+
+def digests_key(topology: str, plan: str) -> str:
+    return f"{topology}/blob/digests/{plan}"
+
+
+def corrupt_prefix(topology: str, plan: str) -> str:
+    return f"{topology}/corrupt/{plan}/"
+
+
+def corrupt_key(topology: str, plan: str, point: str, site: str) -> str:
+    return f"{topology}/corrupt/{plan}/{point}/{site}"
 
 
 def host_key(topology: str, host: str) -> str:

@@ -14,10 +14,12 @@ of its content beside its fields.
     <T>/tombstone/<kind>/<name>             Tombstone: removed from the topology while another copy was silent
     <T>/owner/<kind>/<name>                 Owner: whose a volume, LUN, VM, mirror or plan is; stands from its first making to its destruction
     <T>/drill/<plan>/<drill>                DrillRecord: what a drill made on this array and the hosts of its site
+    <T>/corrupt/<plan>/<point>/<site>       Corrupt: what `dr verify` found wrong with a recovery point at a site; such a part is not whole
     <T>/host/<host>                         MadeHost: the host was made once; one that is missing since is never made anew
     <T>/alive/<plan>/<site>                 Alive: the run lease of a site's guard; at other sites, at the witness, and as a promise at the site itself
     <T>/witness                             WitnessPin: which witness this topology asks; on the arrays and on the witness itself
     <T>/blob/topology                       the stored topology (StoredTopology); not part of an array's sweep
+    <T>/blob/digests/<plan>                 Digests: the SHA-256 of the LUNs of recovery points that `dr verify` has read; not part of an array's sweep
     <T>/blob/journal/<plan>/<run>           a run's journal, for people; not part of an array's sweep
 
 The witness also keeps:
@@ -38,7 +40,9 @@ from typing import Literal
 __all__ = [
     "Alive",
     "Claim",
+    "Corrupt",
     "Declared",
+    "Digests",
     "DrillRecord",
     "Epoch",
     "Grant",
@@ -276,6 +280,26 @@ class DrillRecord(Record):
     array: str
     volumes: tuple[str, ...]
     vms: Mapping[str, str]
+    time: str
+
+
+@dataclass(frozen=True)
+class Digests(Record):
+    """What recovery points were when they were read back: point -> "volume/lun" -> SHA-256 in hexadecimal."""
+
+    plan: str
+    points: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Corrupt(Record):
+    """A recovery point that was read back at a site and is not what it should be. `volumes`: those of it that are wrong; `findings`: sentences."""
+
+    plan: str
+    point: str
+    site: str
+    volumes: tuple[str, ...]
+    findings: tuple[str, ...]
     time: str
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from dr_provider.model import keys
 from dr_provider.model.codec import load
 from dr_provider.model.errors import BadInput, CorruptRecord
-from dr_provider.model.records import Intent, Seal
+from dr_provider.model.records import Corrupt, Intent, Seal
 from dr_provider.model.state import Observation, SnapshotState, VolumeState
 from dr_provider.model.topology import Topology
 
@@ -22,16 +22,25 @@ __all__ = ["RecoveryPoint", "SitePoint", "catalogue", "choose_point", "newest", 
 
 @dataclass(frozen=True)
 class SitePoint:
-    """A group at one site. `arrays` maps each member that is present to its array; `faults` says why it is no recovery point there."""
+    """A group at one site. `arrays` maps each member that is present to its array.
+
+    `missing`, `unsealed` and `corrupt` name members that keep it from being a recovery point there; `corrupt`: read back, and found wrong.
+    """
 
     arrays: Mapping[str, str]
     missing: tuple[str, ...] = ()
     unsealed: tuple[str, ...] = ()
     holds: frozenset[str] = frozenset()
+    corrupt: tuple[str, ...] = ()
+
+    @property
+    def arrived(self) -> bool:
+        """All of it is there and sealed, whatever was found when it was read back."""
+        return not self.missing and not self.unsealed
 
     @property
     def complete(self) -> bool:
-        return not self.missing and not self.unsealed
+        return self.arrived and not self.corrupt
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,15 @@ class RecoveryPoint:
     def complete_at(self, site: str) -> bool:
         at = self.sites.get(site)
         return at is not None and at.complete
+
+    def corrupt_at(self, site: str) -> bool:
+        at = self.sites.get(site)
+        return at is not None and bool(at.corrupt)
+
+    def arrived_at(self, site: str) -> bool:
+        """As `complete_at`, and also where it was found corrupt."""
+        at = self.sites.get(site)
+        return at is not None and at.arrived
 
 
 # The members of a group carry the same texts, on every copy and in every sweep.
@@ -115,11 +133,31 @@ def catalogue(topology: Topology, plan: str, seen: Observation) -> tuple[Recover
                     intent = snapshot_intent(snapshot)
                     if intent is not None and intent.plan == plan and intent.topology == topology.name:
                         intents[snapshot.name] = intent
-    points = [_point(topology, name, intent, seen) for name, intent in intents.items()]
+    marks = _marks(topology, plan, seen)
+    points = [_point(topology, name, intent, seen, marks) for name, intent in intents.items()]
     return tuple(sorted(points, key=lambda point: point.order))
 
 
-def _point(topology: Topology, name: str, intent: Intent, seen: Observation) -> RecoveryPoint:
+def _marks(topology: Topology, plan: str, seen: Observation) -> dict[tuple[str, str], tuple[str, ...]]:
+    """(point, site) -> the volumes that were found corrupt there, as any answering array of the plan knows."""
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    prefix = keys.corrupt_prefix(topology.name, plan)
+    for array in topology.plan_arrays(plan):
+        state = seen.array(array)
+        for key, text in state.records.items() if state else ():
+            if key.startswith(prefix):
+                mark = load(Corrupt, text, f"array {array}, {key}")
+                found[mark.point, mark.site] = mark.volumes
+    return found
+
+
+def _point(
+    topology: Topology,
+    name: str,
+    intent: Intent,
+    seen: Observation,
+    marks: Mapping[tuple[str, str], tuple[str, ...]],
+) -> RecoveryPoint:
     sites: dict[str, SitePoint] = {}
     first_seal: Seal | None = None
     # A volume that was taken out of the plan since is restored by nobody, and its absence takes nothing from the others.
@@ -141,6 +179,7 @@ def _point(topology: Topology, name: str, intent: Intent, seen: Observation) -> 
             missing=tuple(member for member in members if member not in present),
             unsealed=tuple(member for member, seal in seals.items() if seal is None),
             holds=frozenset(hold for snapshot in present.values() for hold in snapshot.holds),
+            corrupt=tuple(member for member in marks.get((name, site), ()) if member in present),
         )
     return RecoveryPoint(
         name, intent.epoch, intent.sequence, intent.group, intent.time, intent, first_seal, sites, members
@@ -156,10 +195,10 @@ def choose_point(
     points: Iterable[RecoveryPoint], site: str, wish: str, *, whole: Iterable[RecoveryPoint] | None = None
 ) -> RecoveryPoint:
     """The point that an id or an RFC 3339 time names: the newest one at or before the time. `whole`: those that count (None: the ones
-    that are whole at the site). Raises BadInput, naming what there is."""
+    that are whole at the site). One that was found corrupt is taken only where it is named by its id. Raises BadInput, naming what there is."""
     points = tuple(points)
     usable = [point for point in points if point.complete_at(site)] if whole is None else list(whole)
-    by_id = next((point for point in usable if point.id == wish), None)
+    by_id = next((p for p in (*usable, *points) if p.id == wish and (p in usable or p.arrived_at(site))), None)
     if by_id is not None:
         return by_id
     there = ", ".join(point.id for point in usable[-5:]) or "none"

@@ -11,7 +11,7 @@ __all__ = ["damage_warnings", "mend_records"]
 
 # Of what is not known elsewhere, these are made anew by themselves or mattered to nothing but history.
 _DROPPED = frozenset({"declared", "epoch", "peers"})
-_OF_A_PLAN = frozenset({"alive", "claim", "corrupt", "declared", "digest", "drill", "epoch", "lease", "split"})
+_OF_A_PLAN = frozenset({"alive", "claim", "corrupt", "declared", "drill", "epoch", "lease", "split"})
 
 
 def damage_warnings(view: PlanView) -> tuple[str, ...]:

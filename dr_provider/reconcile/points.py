@@ -37,7 +37,7 @@ def fetches(view: PlanView, point: RecoveryPoint, target: str) -> Mapping[str, s
 
 def _has(point: RecoveryPoint, volume: str, site: str) -> bool:
     at = point.sites.get(site)
-    return at is not None and volume in at.arrays and volume not in (*at.missing, *at.unsealed)
+    return at is not None and volume in at.arrays and volume not in (*at.missing, *at.unsealed, *at.corrupt)
 
 
 def _way(view: PlanView, volume: str, site: str, target: str) -> tuple[str, ...]:
@@ -72,7 +72,12 @@ def full_copies(view: PlanView, wanted: Mapping[str, str], target: str) -> tuple
 
 
 def _to_be_had(view: PlanView, target: str) -> tuple[RecoveryPoint, ...]:
-    return tuple(p for p in view.points if p.complete_at(target) or fetches(view, p, target) is not None)
+    """Those that were found corrupt at the target are not among them: only who names one gets it."""
+    return tuple(
+        p
+        for p in view.points
+        if p.complete_at(target) or (not p.corrupt_at(target) and fetches(view, p, target) is not None)
+    )
 
 
 def best_point(view: PlanView, target: str) -> RecoveryPoint | None:

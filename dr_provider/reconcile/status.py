@@ -263,6 +263,7 @@ def _point(point: RecoveryPoint, now: str) -> dict[str, Any]:
                 "complete": at.complete,
                 "missing": list(at.missing),
                 "unsealed": list(at.unsealed),
+                "corrupt": list(at.corrupt),
                 "holds": sorted(at.holds),
                 "arrays": sorted(set(at.arrays.values())),
             }

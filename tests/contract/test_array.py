@@ -6,6 +6,7 @@ DR_LAB=NAME (a lab that is up) brings in the zfs driver, on two machines of it.
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -549,6 +550,29 @@ def test_a_full_copy_then_increments(pair: Pair) -> None:
     assert pair.read(pair.b, "shop", "db", 0, MIB) == pair.read(pair.a, "shop", "db", 0, MIB)
     with pytest.raises(NothingToSend):
         pair.a.send("shop", "s2", "s2")
+
+
+def test_a_snapshot_is_read_back_as_it_was_on_both_arrays(pair: Pair) -> None:
+    volume(pair.a, luns=("db", "log"))
+    pair.write(pair.a, "shop", "db", 0, b"a" * BLOCK)
+    pair.a.snapshot(["shop"], "s1")
+    copy(pair, "s1")
+    pair.write(pair.a, "shop", "db", 0, b"b" * BLOCK)
+    pair.a.snapshot(["shop"], "s2")
+    told: list[int] = []
+    contents = {"db": (b"a" * BLOCK).ljust(MIB, b"\0"), "log": bytes(MIB)}
+    wanted = {lun: hashlib.sha256(data).hexdigest() for lun, data in contents.items()}
+    before = alike(pair, pair.b.state())
+    assert pair.a.digests("shop", "s1", progress=told.append) == wanted
+    assert pair.b.digests("shop", "s1") == wanted
+    assert told == sorted(told)
+    assert alike(pair, pair.b.state()).volumes == before.volumes, "nothing of the reading is left"
+    assert pair.a.digests("shop", "s2")["log"] == wanted["log"]
+    assert pair.a.digests("shop", "s2")["db"] != wanted["db"]
+    with pytest.raises(NotFound):
+        pair.b.digests("shop", "s2")
+    with pytest.raises(Stopped):
+        pair.a.digests("shop", "s1", stop=lambda: "asked")
 
 
 def test_luns_added_grown_made_anew_and_removed_travel(pair: Pair) -> None:

@@ -281,7 +281,7 @@ def test_points(make: MakeLab) -> None:
         "host": lab.view().points[1].intent.hosts["db"],
     }
     assert newest["sites"] == {
-        "east": {"complete": True, "missing": [], "unsealed": [], "holds": [], "arrays": ["east-a"]}
+        "east": {"complete": True, "missing": [], "unsealed": [], "corrupt": [], "holds": [], "arrays": ["east-a"]}
     }
     assert older["sites"]["west"]["holds"] == [f"common.east-a.{first}"]
     assert older["ageSeconds"] >= newest["ageSeconds"] >= 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from dr_provider.arrays.embedded.chain import (
     blocks_with_data,
     chain,
     differing,
+    read,
     read_with_sums,
     stored_sums,
 )
@@ -36,11 +38,13 @@ from dr_provider.model.errors import (
     NoCommonSnapshot,
     NotFound,
     NothingToSend,
+    Stopped,
 )
 from dr_provider.model.state import LunState
 
 __all__ = ["SendCalls"]
 
+_ZEROS = bytes(BLOCK)
 _READ = 256  # blocks of one extent at most, read in one view
 
 
@@ -125,6 +129,35 @@ class SendCalls(Core):
                     f"snapshot {snapshot.name} was deleted from {self._where} while it was being sent; send a newer one"
                 )
             yield db, found
+
+    def digests(
+        self,
+        volume: str,
+        snapshot: str,
+        *,
+        progress: Callable[[int], None] | None = None,
+        stop: Callable[[], str | None] | None = None,
+    ) -> Mapping[str, str]:
+        with self._reading() as db:
+            point = need_snapshot(db, need_volume(db, volume, self._where), snapshot, self._where)
+            luns = snapshot_luns(db, point)
+        found: dict[str, str] = {}
+        before = 0
+        for name, lun in sorted(luns.items()):
+            sha = hashlib.sha256()
+            where = f"LUN {name} of volume {volume} at snapshot {snapshot} on {self._where}"
+            for at in range(0, lun.size, _READ * BLOCK):
+                if stop is not None and (reason := stop()) is not None:
+                    raise Stopped(f"{where}: the reading was stopped: {reason}")
+                some = min(_READ * BLOCK, lun.size - at)
+                with self._sending(point) as (db, _):
+                    blocks = read(db, chain(db, point.point), lun.key, at // BLOCK, -(-some // BLOCK), where)
+                sha.update(b"".join(_ZEROS if block is None else block for block in blocks)[:some])
+                if progress is not None:
+                    progress(before + at + some)
+            before += lun.size
+            found[name] = sha.hexdigest()
+        return found
 
     def _add_up(self, snapshot: SnapshotRow, name: str, key: int, numbers: Sequence[int], tally: Tally) -> None:
         """Count what the destination has already into the checksum of the step."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from dr_provider.model.state import ArrayState, Incoming, LunState, SnapshotStat
 
 __all__ = ["ZfsArray"]
 
+_READ_BACK = 60.0
+"""Seconds that a reading may stand still while the array is known to live: a clone is mounted before it, and destroyed after it."""
 _PIECE = 4 << 20  # bytes of an image in one request
 
 
@@ -131,6 +133,20 @@ class ZfsArray(TransferCalls, Array):
 
     def seal(self, volumes: Sequence[str], snapshot: str, seal: str, guard: Guard = NO_GUARD) -> None:
         self._ask("seal", guard, volumes=list(volumes), snapshot=snapshot, seal=seal)
+
+    def digests(
+        self,
+        volume: str,
+        snapshot: str,
+        *,
+        progress: Callable[[int], None] | None = None,
+        stop: Callable[[], str | None] | None = None,
+    ) -> Mapping[str, str]:
+        args = {"volume": volume, "snapshot": snapshot}
+        found: Mapping[str, str] = self._session.call(
+            "digests", args, timeout=_READ_BACK, idle=True, progress=progress, stop=stop
+        )
+        return found
 
     def delete_snapshots(self, volume: str, snapshots: Sequence[str], guard: Guard = NO_GUARD) -> None:
         self._ask("delete_snapshots", guard, volume=volume, snapshots=list(snapshots))
