@@ -12,13 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dr_provider.model import keys
-from dr_provider.model.codec import load
 from dr_provider.model.errors import BadInput, Conflict, DrError, MoveInProgress, NotFound, NotReady, Unreachable
 from dr_provider.model.records import Owner
 from dr_provider.model.state import VolumeState
 from dr_provider.model.topology import DiskSpec, VolumeSpec
-from dr_provider.model.vm import VmDefinition
 from dr_provider.reconcile import ownership
+from dr_provider.reconcile.givenup import had_lun
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
@@ -237,7 +236,7 @@ def ensure_lun(world: World, vm: str, role: str, owner: Owner, *, adopt: bool = 
         return LunResult(name, disk.volume, plan, disk.size, at.site, array, pending)
     copies = {other: copy for other in spec.arrays if (copy := _volume(view, other, disk.volume)) is not None}
     state = copies[array].luns.get(name) if array in copies else None
-    if state is None and recorded is not None and _had(view, vm, name):
+    if state is None and recorded is not None and had_lun(view, vm, name, str(at.site)):
         raise DrError(
             f"LUN {name} is lost on {array}: it was made in volume {disk.volume} and is missing there; it is not made anew, since that would hide the loss"
         )
@@ -262,20 +261,6 @@ def ensure_lun(world: World, vm: str, role: str, owner: Owner, *, adopt: bool = 
     except NotFound as error:
         pending = f"volume {disk.volume} is not made yet: {error}"
     return LunResult(name, disk.volume, plan, disk.size, at.site, array, pending)
-
-
-def _had(view: PlanView, vm: str, lun: str) -> bool:
-    """Whether the active side had the LUN: all that was ever made is there in the first epoch, and later what its recovery points name.
-
-    What was added after the point that a disaster move broke at has been given up with that move, and may be made anew.
-    """
-    if view.epoch is None or view.epoch.number == 1:
-        return True
-    for point in view.points:
-        text = point.intent.definitions.get(vm) if point.complete_at(view.epoch.site) else None
-        if text and any(disk.lun == lun for disk in load(VmDefinition, text, f"{point.id}, VM {vm}").disks):
-            return True
-    return False
 
 
 def release_lun(

@@ -12,6 +12,7 @@ from dr_provider.model import keys
 from dr_provider.model.records import Epoch
 from dr_provider.model.state import Silent
 from dr_provider.model.topology import VmSpec
+from dr_provider.reconcile.givenup import given_up
 from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.restart import isolate, may_run_unseen, same_cluster, unseen
 from dr_provider.reconcile.steps import Steps, started_before, tier_of
@@ -169,6 +170,7 @@ def not_running(
 
 def _lacking(view: PlanView, vm: VmSpec, site: str) -> str:
     """Why the VM cannot be started on the site's data; empty: it can."""
+    anew = given_up(view, vm, site)
     for disk in vm.disks:
         array = view.copy_array(disk.volume, site)
         if view.array_state(disk.volume, site) is None:
@@ -178,6 +180,6 @@ def _lacking(view: PlanView, vm: VmSpec, site: str) -> str:
             return (
                 f"VM {vm.name}: it does not run, and volume {disk.volume} with its disk {disk.role} is not on {array}"
             )
-        if keys.lun_name(vm.name, disk.role) not in volume.luns:
+        if keys.lun_name(vm.name, disk.role) not in volume.luns and disk not in anew:
             return f"VM {vm.name}: its disk {disk.role} is not in volume {disk.volume} at {site} (added after the recovery point); `up` makes it"
     return ""

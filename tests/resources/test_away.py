@@ -96,6 +96,29 @@ def test_what_is_added_or_grown_while_failed_over_is_restored_at_home(
     assert all(shop.outputs("vm", vm)["state"] == "running" for vm in vms)
 
 
+@pytest.mark.parametrize("late", [add_vm, add_disk])
+def test_what_was_added_after_the_point_of_a_disaster_is_made_anew(
+    stack: Callable[..., LocalStack], late: Callable[[Document], None]
+) -> None:
+    """Its data is lost with the home that alone had it: said, and made anew, empty; and home's copy of it is kept when home is back."""
+    shop = stack()
+    shop.up()
+    shop.protect()
+    shop.rewrite(late)
+    shop.up()
+    shop.bench.write("app", 9)  # its disk is on the same volume
+    fail_over(shop)
+    shop.up()
+    assert shop.preview() == {}
+    states = {name: what[0] for name, what in shop.production().items() if name.startswith("west-") and len(what) == 2}
+    assert set(states.values()) == {"running"}
+    assert {name.partition("/")[2] for name in states} == set(shop.topology.vms)
+    come_back(shop)
+    assert any(name.startswith("east-a/vol-2.safety") for name in shop.production())
+    fail_back(shop)
+    assert sizes(shop, "east-a") == sizes(shop, "west-a")
+
+
 # -- removed ----------------------------------------------------------------------------------------
 
 

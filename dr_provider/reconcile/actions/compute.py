@@ -9,6 +9,7 @@ from dr_provider.reconcile.abreast import abreast
 from dr_provider.reconcile.context import Run, pairs
 from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.definitions import vm_definition
+from dr_provider.reconcile.givenup import given_up
 from dr_provider.reconcile.health import pause, wait_until_well
 from dr_provider.reconcile.mapping import begin_mapping
 from dr_provider.reconcile.placement import reservation_tag
@@ -79,6 +80,7 @@ def attach(run: Run, action: Action) -> str:
     # The VM is off: what it was mapped and is no disk of it any more would only stay in the way of who removes it.
     for volume, luns in run.view.dropped_luns(vm, site).items():
         run.array(run.view.copy_array(volume, site)).unmap_luns({volume: luns}, run.guard)
+    _make_given_up(run, vm, site)
     mapping = begin_mapping(run, vm, host, site, seen.initiator)
     owner = run.owner_of(vm)
     run.world.fleet.host(host).define(
@@ -96,6 +98,17 @@ def export(run: Run, action: Action) -> str:
         raise DrError(f"VM {vm}: host {host} fell silent; its LUNs are mapped again by a later run")
     begin_mapping(run, vm, host, run.view.topology.hosts[host].site, seen.initiator).done()
     return ""
+
+
+def _make_given_up(run: Run, vm: str, site: str) -> None:
+    """Make the disks anew that the move gave up, since no recovery point held them. The array knows best whether one is there."""
+    view = run.view
+    for disk in given_up(view, view.topology.vms[vm], site):
+        lun, name = keys.lun_name(vm, disk.role), view.copy_array(disk.volume, site)
+        run.array(name).create_lun(disk.volume, lun, disk.size, image=disk.image, guard=run.guard)
+        run.remark(
+            f"VM {vm}: its disk {disk.role} was added after the recovery point of the move, and is made anew on {name}"
+        )
 
 
 def _leave_others(run: Run, vm: str, host: str, site: str) -> None:

@@ -1,0 +1,37 @@
+"""Disks that were added after the recovery point that a disaster move broke at: given up with that move, and made anew, empty. Pure.
+
+Invariant: what the active side has had is lost where it is missing, and is never made anew, since that would hide the loss.
+"""
+
+from __future__ import annotations
+
+from dr_provider.model import keys
+from dr_provider.model.codec import load
+from dr_provider.model.topology import DiskSpec, VmSpec
+from dr_provider.model.vm import VmDefinition
+from dr_provider.reconcile.view import PlanView
+
+__all__ = ["given_up", "had_lun"]
+
+
+def had_lun(view: PlanView, vm: str, lun: str, site: str) -> bool:
+    """Whether the site had the LUN: all that was ever made was at home in the first epoch, and elsewhere what its recovery points name."""
+    if view.epoch is None or (view.epoch.number == 1 and view.epoch.site == site):
+        return True
+    for point in view.points:
+        text = point.intent.definitions.get(vm) if point.complete_at(site) else None
+        if text and any(disk.lun == lun for disk in load(VmDefinition, text, f"{point.id}, VM {vm}").disks):
+            return True
+    return False
+
+
+def given_up(view: PlanView, vm: VmSpec, site: str) -> tuple[DiskSpec, ...]:
+    """Disks of the VM that were made at another site and never came to this one, where the plan goes on; their volumes are here."""
+    found = []
+    for disk in vm.disks:
+        lun, volume = keys.lun_name(vm.name, disk.role), view.volume(disk.volume, site)
+        if volume is None or not volume.writable or lun in volume.luns or view.never_made("lun", lun):
+            continue
+        if not had_lun(view, vm.name, lun, site):
+            found.append(disk)
+    return tuple(found)
