@@ -169,6 +169,13 @@ class Array(ABC):
         """False: it was not there. Busy: it is mapped."""
 
     @abstractmethod
+    def restore_lun(self, volume: str, lun: str, source: str, guard: Guard = NO_GUARD) -> int:
+        """Give a LUN the bytes that the LUN of its name has in `source`, another volume of the array (a clone of one of the volume's
+        snapshots); bytes that differed. Nothing else of the volume changes, and what did not differ is not written, so that the next increment
+        stays small. A LUN that is not there is made; one that is larger keeps its size, with zeros behind. Cut in between, it is part old and
+        part new: called again, it finishes. Busy: it is mapped, here or in the source. Conflict: the volume is not writable."""
+
+    @abstractmethod
     def set_lun_online(self, volume: str, luns: Sequence[str], online: bool, guard: Guard = NO_GUARD) -> None: ...
 
     @abstractmethod

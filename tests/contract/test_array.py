@@ -380,6 +380,73 @@ def test_a_lun_is_mapped_to_one_initiator_and_fenced_when_unmap_returns(pair: Pa
         pair.a.map_lun("gone", ["db"], "host-1")
 
 
+def test_one_lun_is_set_back_and_the_others_of_its_volume_keep_every_byte(pair: Pair) -> None:
+    volume(pair.a, luns=("db", "web"))
+    pair.write(pair.a, "shop", "db", 0, b"a" * 3 * BLOCK)
+    pair.write(pair.a, "shop", "web", 0, b"w" * BLOCK)
+    pair.a.snapshot(["shop"], "s1")
+    copy(pair, "s1")
+    pair.write(pair.a, "shop", "db", BLOCK, b"b" * BLOCK)
+    pair.write(pair.a, "shop", "db", 10 * BLOCK, b"b" * BLOCK)
+    pair.write(pair.a, "shop", "web", 0, b"x" * BLOCK)
+    pair.a.snapshot(["shop"], "s2")
+    pair.a.clone("shop", "s1", "shop.restore.db", "safety", OWNER)
+
+    with pytest.raises(Busy, match="db"):
+        pair.a.restore_lun("shop", "db", "shop.restore.db")
+    pair.a.unmap_luns({"shop": ["db"]})
+    assert count(pair, pair.a.restore_lun("shop", "db", "shop.restore.db"), 2 * BLOCK)
+    before = alike(pair, pair.a.state())
+    assert pair.a.restore_lun("shop", "db", "shop.restore.db") == 0
+    assert alike(pair, pair.a.state()) == before
+
+    assert pair.read(pair.a, "shop", "db", 0, MIB) == (b"a" * 3 * BLOCK).ljust(MIB, b"\0")
+    assert pair.read(pair.a, "shop", "web", 0, BLOCK) == b"x" * BLOCK
+    assert seen(pair.a).luns["web"].mapped_to == "host-1"
+    assert count(pair, seen(pair.a).changed, 2 * BLOCK)
+    assert names(pair.a) == ["s1", "s2"]
+    for array in (pair.a, pair.b):
+        assert "s1" in names(array)
+    pair.a.snapshot(["shop"], "s3")
+    copy(pair, "s2", "s1")
+    copy(pair, "s3", "s2")
+    assert pair.read(pair.b, "shop", "db", 0, MIB) == (b"a" * 3 * BLOCK).ljust(MIB, b"\0")
+    assert pair.a.delete_volume("shop.restore.db", OWNER)
+    assert pair.read(pair.a, "shop", "db", 0, BLOCK) == b"a" * BLOCK
+
+
+def test_a_lun_that_is_lost_or_was_grown_is_set_back_too(pair: Pair) -> None:
+    volume(pair.a, luns=("db", "web"))
+    for lun in ("db", "web"):
+        pair.write(pair.a, "shop", lun, 0, b"a" * BLOCK)
+    pair.a.snapshot(["shop"], "s1")
+    pair.a.create_lun("shop", "web", 2 * MIB)
+    pair.write(pair.a, "shop", "web", MIB, b"b" * BLOCK)
+    pair.a.unmap_luns({"shop": ["db", "web"]})
+    pair.a.delete_lun("shop", "db")
+    pair.a.clone("shop", "s1", "shop.restore.db", "safety", OWNER)
+    for lun in ("db", "web"):
+        pair.a.restore_lun("shop", lun, "shop.restore.db")
+    assert {name: lun.size for name, lun in seen(pair.a).luns.items()} == {"db": MIB, "web": 2 * MIB}
+    assert pair.read(pair.a, "shop", "db", 0, MIB) == (b"a" * BLOCK).ljust(MIB, b"\0")
+    assert pair.read(pair.a, "shop", "web", 0, 2 * MIB) == (b"a" * BLOCK).ljust(2 * MIB, b"\0")
+
+
+def test_a_lun_is_not_set_back_under_anothers_lease_or_on_a_destination(pair: Pair) -> None:
+    volume(pair.a)
+    pair.a.snapshot(["shop"], "s1")
+    pair.a.clone("shop", "s1", "shop.restore.db", "safety", OWNER)
+    pair.a.unmap_luns({"shop": ["db"]})
+    pair.a.put_record("shop/claim/web", "{}")
+    with pytest.raises(MoveInProgress):
+        pair.a.restore_lun("shop", "db", "shop.restore.db", Guard(absent=("shop/claim/web",)))
+    with pytest.raises(NotFound):
+        pair.a.restore_lun("shop", "none", "shop.restore.db")
+    pair.a.demote("shop", "s1")
+    with pytest.raises(Conflict):
+        pair.a.restore_lun("shop", "db", "shop.restore.db")
+
+
 def test_a_lun_made_anew_is_empty(pair: Pair) -> None:
     volume(pair.a)
     pair.write(pair.a, "shop", "db", 0, b"old")

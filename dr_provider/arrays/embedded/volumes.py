@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dr_provider.arrays.base import NO_GUARD, check_key, check_name
-from dr_provider.arrays.embedded.chain import Target, blocks_with_data, chain, count_changed, write
+from dr_provider.arrays.embedded.chain import Target, blocks_with_data, chain, count_changed, read, write
 from dr_provider.arrays.embedded.core import Core, refuse_overflow
 from dr_provider.arrays.embedded.garbage import drop_keys
 from dr_provider.arrays.embedded.history import erase_volume, new_branch
@@ -198,6 +198,43 @@ class VolumeCalls(Core):
             "UPDATE volume SET data = data - ?, changed = max(0, changed - ?) WHERE id = ?", (data, changed, volume.id)
         )
         drop_keys(db, [key])
+
+    def restore_lun(self, volume: str, lun: str, source: str, guard: Guard = NO_GUARD) -> int:
+        with self._changing(guard) as db:
+            mine, other = need_volume(db, volume, self._where), need_volume(db, source, self._where)
+            refuse_unwritable(mine, f"have a LUN restored ({lun})", self._where)
+            wanted, there = need_lun(db, other, lun, self._where), luns_of(db, mine).get(lun)
+            for name, row in ((source, wanted), (volume, there)):
+                if row is not None and row.mapped_to is not None:
+                    raise Busy(
+                        f"LUN {lun} of volume {name} on {self._where} is mapped to {row.mapped_to}; stop its VM and unmap it first"
+                    )
+            if there is None:
+                self._add_lun(db, mine, lun, new_key(db), wanted.size, 0)
+                there = need_lun(db, mine, lun, self._where)
+            elif there.size < wanted.size:
+                db.execute("UPDATE lun SET size = ? WHERE volume = ? AND name = ?", (wanted.size, mine.id, lun))
+            if there.image_bytes != wanted.image_bytes:
+                db.execute(
+                    "UPDATE lun SET image_bytes = ? WHERE volume = ? AND name = ?", (wanted.image_bytes, mine.id, lun)
+                )
+            newest = newest_snapshot(db, mine)
+            here, target = chain(db, other.head), Target.at(db, mine.head, newest.point if newest else None)
+            what = f"LUN {lun} of volume {source} on {self._where}"
+            numbers = sorted({*blocks_with_data(db, here, wanted.key), *blocks_with_data(db, target.levels, there.key)})
+            data = changed = written = 0
+            for no in numbers:
+                old = read(db, target.levels, there.key, no, 1, f"LUN {lun} of volume {volume} on {self._where}")
+                new = read(db, here, wanted.key, no, 1, what)
+                if old != new:
+                    delta = write(db, target, there.key, no, new)
+                    data, changed, written = data + delta.data, changed + delta.changed, written + 1
+            if written:
+                db.execute(
+                    "UPDATE volume SET data = data + ?, changed = changed + ? WHERE id = ?", (data, changed, mine.id)
+                )
+            refuse_overflow(db, BLOCK, self._where, f"LUN {lun} of volume {volume}")
+            return written * BLOCK
 
     def set_lun_online(self, volume: str, luns: Sequence[str], online: bool, guard: Guard = NO_GUARD) -> None:
         with self._changing(guard) as db:

@@ -107,6 +107,15 @@ class ZfsArray(TransferCalls, Array):
     def delete_lun(self, volume: str, lun: str, guard: Guard = NO_GUARD) -> bool:
         return bool(self._ask("delete_lun", guard, volume=volume, lun=lun))
 
+    def restore_lun(self, volume: str, lun: str, source: str, guard: Guard = NO_GUARD) -> int:
+        # A piece a request: the array's lock is free for others in between, and the guard is checked each time.
+        offset: int | None = 0
+        written = 0
+        while offset is not None:
+            told = self._ask("restore_lun", guard, volume=volume, lun=lun, source=source, offset=offset)
+            offset, written = told["next"], written + int(told["written"])
+        return written
+
     def set_lun_online(self, volume: str, luns: Sequence[str], online: bool, guard: Guard = NO_GUARD) -> None:
         self._ask("set_lun_online", guard, volume=volume, luns=list(luns), online=online)
 

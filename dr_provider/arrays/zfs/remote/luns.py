@@ -18,6 +18,9 @@ from .points import need_point, points
 
 __all__ = ["luns_folder"]
 
+RESTORE_PIECE = 32 << 20
+"""Bytes of a LUN that are compared in one call; a multiple of every record size."""
+
 
 def luns_folder(ctx: Context, volume: Volume) -> Path:
     files.opened(ctx, volume)
@@ -192,6 +195,60 @@ def delete_lun(ctx: Context, *, volume: str, lun: str, guard: dict[str, Any] | N
         except OSError as error:
             raise fault_of_os(ctx, error, f"deleting LUN {lun} of volume {volume}") from error
         return True
+
+
+@op("restore_lun")
+def restore_lun(
+    ctx: Context, *, volume: str, lun: str, source: str, offset: int, guard: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """A piece of a LUN, from `offset` on, made as it is in another volume: {"written": bytes, "next": offset, or null at the end}. In place and
+    only where it differs, so that snapshots, increments and clones grow by no more than that."""
+    with changing(ctx, guard) as change:
+        found = current(ctx, change)
+        mine, other = need_volume(ctx, found, volume), need_volume(ctx, found, source)
+        refuse_unwritable(ctx, mine, f"have a LUN restored ({lun})")
+        wanted = need_lun(ctx, other, lun)
+        for one in (other, mine):
+            user = mapped(ctx, one).get(lun) or (one.luns[lun].wish if lun in one.luns else None)
+            if user is not None:
+                raise Fault(
+                    "Busy",
+                    f"LUN {lun} of volume {one.name} on {ctx.where} is mapped to {user}; stop its VM and unmap it first",
+                )
+        luns_folder(ctx, mine)
+        old = mine.luns.get(lun)
+        if old is None or old.size < wanted.size or old.image != wanted.image:
+            change.touch()
+            if old is None:
+                mine.file(lun).unlink(missing_ok=True)
+                _size(ctx, mine.file(lun), wanted.size, lun)
+                old = mine.luns[lun] = Lun(wanted.size, wanted.image)
+            elif old.size < wanted.size:
+                _resize(ctx, mine, lun, wanted.size)
+            old.size, old.image = max(old.size, wanted.size), wanted.image
+            save(ctx, mine)
+        try:
+            written = _take_piece(ctx, change, files.opened(ctx, other).file(lun), mine.file(lun), offset)
+        except OSError as error:
+            raise fault_of_os(ctx, error, f"restoring LUN {lun} of volume {volume}") from error
+        after = offset + RESTORE_PIECE
+        return {"written": written, "next": after if after < old.size else None}
+
+
+def _take_piece(ctx: Context, change: Change, source: Path, target: Path, offset: int) -> int:
+    step, written = record_size(ctx), 0
+    with source.open("rb", buffering=0) as new, target.open("r+b", buffering=0) as file:
+        end = min(offset + RESTORE_PIECE, os.fstat(file.fileno()).st_size)
+        for at in range(offset, end, step):
+            size = min(step, end - at)
+            wanted = os.pread(new.fileno(), size, at).ljust(size, b"\0")
+            if os.pread(file.fileno(), size, at) != wanted:
+                change.touch()
+                os.pwrite(file.fileno(), wanted, at)
+                written += size
+        if written:
+            os.fsync(file.fileno())
+    return written
 
 
 @op("set_lun_online")
