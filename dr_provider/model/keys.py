@@ -34,6 +34,9 @@ __all__ = [
     "pin_key",
     "point_name",
     "point_order",
+    "restore_key",
+    "restore_prefix",
+    "restore_volume",
     "safety_volume",
     "split_key",
     "stamp",
@@ -123,6 +126,19 @@ def corrupt_prefix(topology: str, plan: str) -> str:
 
 def corrupt_key(topology: str, plan: str, point: str, site: str) -> str:
     return f"{topology}/corrupt/{plan}/{point}/{site}"
+
+
+def restore_prefix(topology: str, plan: str) -> str:
+    return f"{topology}/restore/{plan}/"
+
+
+def restore_key(topology: str, plan: str, vm: str) -> str:
+    return f"{topology}/restore/{plan}/{vm}"
+
+
+def restore_volume(volume: str, vm: str) -> str:
+    """The clone that a VM's disks are set back from; gone when they are."""
+    return f"{volume}.restore.{vm}"
 
 
 def host_key(topology: str, host: str) -> str:

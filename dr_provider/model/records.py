@@ -15,6 +15,7 @@ of its content beside its fields.
     <T>/owner/<kind>/<name>                 Owner: whose a volume, LUN, VM, mirror or plan is; stands from its first making to its destruction
     <T>/drill/<plan>/<drill>                DrillRecord: what a drill made on this array and the hosts of its site
     <T>/corrupt/<plan>/<point>/<site>       Corrupt: what `dr verify` found wrong with a recovery point at a site; such a part is not whole
+    <T>/restore/<plan>/<vm>                 RestoreRecord: a VM whose disks are being set back to a recovery point; gone when it may start
     <T>/host/<host>                         MadeHost: the host was made once; one that is missing since is never made anew
     <T>/alive/<plan>/<site>                 Alive: the run lease of a site's guard; at other sites, at the witness, and as a promise at the site itself
     <T>/witness                             WitnessPin: which witness this topology asks; on the arrays and on the witness itself
@@ -56,6 +57,7 @@ __all__ = [
     "PeerPins",
     "Pin",
     "Record",
+    "RestoreRecord",
     "Seal",
     "Split",
     "StoredTopology",
@@ -300,6 +302,21 @@ class Corrupt(Record):
     site: str
     volumes: tuple[str, ...]
     findings: tuple[str, ...]
+    time: str
+
+
+@dataclass(frozen=True)
+class RestoreRecord(Record):
+    """A VM that is set back, in its place, to a recovery point: it is not started before that is done. `host` "": wherever it fits."""
+
+    plan: str
+    vm: str
+    id: str
+    site: str
+    epoch: int
+    point: str
+    host: str
+    by: str
     time: str
 
 

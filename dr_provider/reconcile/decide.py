@@ -26,6 +26,7 @@ from dr_provider.reconcile.mending import damage_warnings
 from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.points import fetches, full_copies, parts_at
 from dr_provider.reconcile.repair import decide_repair, fence_mapped, level_copies, restore_copies, stop_stale
+from dr_provider.reconcile.restoring import unfinished
 from dr_provider.reconcile.source import Source, look_at_source
 from dr_provider.reconcile.starts import add_starts, unasked
 from dr_provider.reconcile.steps import Steps, started_before
@@ -77,9 +78,9 @@ def decide(view: PlanView, want: Want) -> Decision:
 def _under_way(view: PlanView, want: Want, claim: Claim, epoch: Epoch, word: Word | None) -> Decision:
     """A claim is open: the move is finished, or called off, before anything else."""
     plan = view.spec.name
-    if want.goal == "restart":
+    if want.goal in ("restart", "restore"):
         return Decision(plan, "none", authority=epoch.site).with_refusal(
-            f"plan {plan}: a move to {claim.site} is under way (epoch {claim.number}), so nothing is restarted at {epoch.site}; "
+            f"plan {plan}: a move to {claim.site} is under way (epoch {claim.number}), so no VM is {'restarted' if want.goal == 'restart' else 'restored'} at {epoch.site}; "
             f"finish it with dr failover {plan} --to {claim.site}, or call it off with dr abort {plan}"
         )
     if claim.aborting:
@@ -102,6 +103,8 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
     source = look_at_source(view, origin, target, claim)
     decision = Decision(plan, source.kind, origin, target, origin)
     refused, warnings = list(target_faults(view, target)), list(source.warnings)
+    if claim is None:
+        (refused if source.kind == "planned" else warnings).extend(unfinished(view))
     if refused:
         return replace(decision, warnings=tuple(warnings)).with_refusal(*refused)
     steps = Steps()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from dr_provider.model import keys
+from dr_provider.model.addresses import derived_mac
 from dr_provider.model.errors import BadInput
 from dr_provider.model.records import Owner
 from dr_provider.model.state import Observation
@@ -23,9 +25,11 @@ def vm_definition(
     owner: Owner,
     drill: str | None = None,
     *,
+    own_cards: bool = False,
     seen: Observation | None = None,
 ) -> VmDefinition:
-    """The VM with the LUNs, bridges and addresses of `site`; with `drill` (its id) its twin on clones and the isolated network.
+    """The VM with the LUNs, bridges and addresses of `site`; with `drill` (its id) its twin on clones and the isolated network, `own_cards`: with MAC addresses of
+    its own, for a twin that stays beside the VM.
 
     `seen` tells how much of each LUN an image takes; without it, or where the LUN is not known yet, the image file does.
     Raises BadInput where the topology gives the VM no plan, no copy or no network there.
@@ -43,7 +47,10 @@ def vm_definition(
         cpus=spec.cpus,
         memory=spec.memory,
         disks=tuple(_disk(fleet, topology, vm, disk, site, drill, seen) for disk in spec.disks),
-        nics=tuple(_nic(topology, vm, nic, site, drill) for nic in spec.nics),
+        nics=tuple(
+            replace(card, mac=derived_mac(topology.name, name, index)) if own_cards else card
+            for index, card in enumerate(_nic(topology, vm, nic, site, drill) for nic in spec.nics)
+        ),
         owner=owner,
     )
 

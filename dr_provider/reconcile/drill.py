@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dr_provider.model import keys, stopping
@@ -71,6 +71,8 @@ class _Drill:
     owner: Owner
     record: DrillRecord
     hosts: Mapping[str, str]
+    only: bool = False
+    """One VM beside the running one: its network cards are its own."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -86,9 +88,16 @@ def drill_site(view: PlanView, site: str | None) -> str:
 
 
 def decide_drill(
-    world: World, plan: str, site: str | None, drill: str, wish: str | None
+    world: World,
+    plan: str,
+    site: str | None,
+    drill: str,
+    wish: str | None,
+    *,
+    only: str | None = None,
+    host: str | None = None,
 ) -> tuple[str, RecoveryPoint, Placement]:
-    """Where, from which point and on which hosts a drill would run. Raises Refused or BadInput with the reason."""
+    """Where, from which point and on which hosts a drill would run; `only`: of this VM, on `host` where it fits. Raises Refused or BadInput with the reason."""
     if not _ID.fullmatch(drill):
         raise BadInput(f"drill {drill!r}: wanted lower-case letters, digits and -, at most 32; nothing was done")
     view = world.view(plan)
@@ -113,10 +122,12 @@ def decide_drill(
                 f"plan {plan}: no recovery point is whole at {at}, so there is nothing to drill with; run dr protect {plan} first",
             )
         )
-    members = tuple(vm for vm in view.vms if vm.name in point.intent.definitions)
+    members = tuple(vm for vm in view.vms if vm.name in point.intent.definitions and only in (None, vm.name))
     done = {vm: host for vm, host in _existing(view, drill).items() if vm in {m.name for m in members}}
     rest = tuple(vm for vm in members if vm.name not in done)
-    placed = place(view, at, rest, tag=f"drill.{drill}", anew=True)
+    placed = place(
+        view, at, rest, tag=f"drill.{drill}", anew=True, near={only: frozenset({host})} if only and host else None
+    )
     return at, point, Placement({**placed.hosts, **done}, placed.unplaced)
 
 
@@ -134,13 +145,21 @@ def _existing(view: PlanView, drill: str) -> dict[str, str]:
 
 
 def start_drill(
-    world: World, plan: str, site: str | None, drill: str, owner: Owner, point: str | None = None
+    world: World,
+    plan: str,
+    site: str | None,
+    drill: str,
+    owner: Owner,
+    point: str | None = None,
+    *,
+    only: str | None = None,
+    host: str | None = None,
 ) -> DrillOutcome:
-    """Run a drill; repeated, it goes on with what is left of the same one."""
+    """Run a drill (`only`: of this one VM, which then has network cards of its own); repeated, it goes on with what is left of the same one."""
     started = time.monotonic()
     with stopping.busy():
         world.view(plan, refresh=True)
-        at, chosen, placement = decide_drill(world, plan, site, drill, point)
+        at, chosen, placement = decide_drill(world, plan, site, drill, point, only=only, host=host)
         age = (keys.now() - keys.at(chosen.time)).total_seconds()
         with hold_lease(world, plan, f"drill {drill}") as lease:
             view = world.view(plan)
@@ -148,7 +167,9 @@ def start_drill(
                 raise MoveInProgress(
                     f"plan {plan}: a move to {view.claim.site} is under way; no drill is started before its end"
                 )
-            held = _hold_and_clone(world, view, at, chosen, drill, owner, placement, lease.guard)
+            members = view.topology.vms[only].volumes() if only else chosen.members
+            held = _hold_and_clone(world, view, at, chosen, drill, owner, placement, lease.guard, members)
+            held.only = only is not None
         steps, failures = _bring_up(held)
         failures = (*failures, *placement.unplaced.values())
         state = drill_state(world, plan, drill, refresh=True)
@@ -166,16 +187,17 @@ def _hold_and_clone(
     owner: Owner,
     placement: Placement,
     guard: Guard,
+    members: Sequence[str],
 ) -> _Drill:
-    """Write the record, then hold the point and clone every volume of it."""
+    """Write the record, then hold the point and clone these volumes of it."""
     plan = view.spec.name
-    volumes = tuple(keys.drill_volume(member, drill) for member in point.members)
+    volumes = tuple(keys.drill_volume(member, drill) for member in members)
     for array in view.site_arrays(site):
         record = DrillRecord(
             plan, drill, site, owner.stack, point.id, array, volumes, dict(placement.hosts), keys.stamp(keys.now())
         )
         world.fleet.array(array).put_record(keys.drill_key(view.topology.name, plan, drill), dump(record), guard)
-    for member in point.members:
+    for member in members:
         array = view.copy_array(member, site)
         world.fleet.array(array).hold({member: point.id}, f"drill.{drill}", guard)
         world.fleet.array(array).clone(member, point.id, keys.drill_volume(member, drill), "drill", owner, guard=guard)
@@ -252,7 +274,16 @@ def _perform(held: _Drill, action: Action) -> str:
         luns = [keys.lun_name(vm, disk.role) for disk in spec.disks if disk.volume == volume]
         array.map_lun(keys.drill_volume(volume, held.drill), luns, state.initiator)
     host.define(
-        vm_definition(held.world.fleet, view.topology, vm, held.record.site, held.owner, held.drill, seen=view.seen)
+        vm_definition(
+            held.world.fleet,
+            view.topology,
+            vm,
+            held.record.site,
+            held.owner,
+            held.drill,
+            own_cards=held.only,
+            seen=view.seen,
+        )
     )
     return ""
 

@@ -20,7 +20,8 @@ from dr_provider.reconcile.copies import CopyStanding, standing, wrote_after
 from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.mending import mend_records
 from dr_provider.reconcile.restart import evict
-from dr_provider.reconcile.starts import export_again, start_vms, unasked, waiting
+from dr_provider.reconcile.restoring import plan_restores
+from dr_provider.reconcile.starts import add_starts, export_again, start_vms, unasked, waiting
 from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.tombstones import clear_removed
 from dr_provider.reconcile.view import PlanView, VmPlace
@@ -82,7 +83,9 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
         starts, said = start_vms(
             view, active, steps, after=before, last=steps.ids("split", "stop", "fence", "evict"), restart=restart
         )
-        degraded += said
+        hosts, first, waits = plan_restores(view, active, steps, after=before)
+        starts = add_starts(view, hosts, steps, after=before, first=first)
+        degraded += said + waits
     if not any(side.evidence for side in stale.values()):
         ready = [other for other, side in stale.items() if side.ready]
         warnings += restore_copies(view, active, ready, steps, after=before, last=starts)

@@ -15,6 +15,7 @@ from dr_provider.model.topology import VmSpec
 from dr_provider.reconcile.givenup import given_up
 from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.restart import isolate, may_run_unseen, same_cluster, unseen
+from dr_provider.reconcile.restoring import open_restores
 from dr_provider.reconcile.steps import Steps, started_before, tier_of
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.word import ask_for_word
@@ -146,7 +147,10 @@ def not_running(
     missing: list[VmSpec] = []
     lost: list[VmSpec] = []
     said: list[str] = []
+    restoring = open_restores(view)
     for vm in view.vms:
+        if vm.name in restoring:
+            continue  # it is started when its disks are set back
         known = view.place(vm.name, site)
         if known is not None and view.runs_at(known):
             continue

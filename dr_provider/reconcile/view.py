@@ -12,7 +12,7 @@ from functools import cached_property
 
 from dr_provider.model import keys
 from dr_provider.model.codec import load
-from dr_provider.model.records import Claim, Declared, DrillRecord, Epoch, Lease, Split
+from dr_provider.model.records import Claim, Declared, DrillRecord, Epoch, Lease, RestoreRecord, Split
 from dr_provider.model.state import ArrayState, Observation, Silent, VmState, VolumeState
 from dr_provider.model.topology import PlanSpec, Topology, VmSpec
 from dr_provider.protection.catalogue import RecoveryPoint, catalogue
@@ -50,6 +50,8 @@ class PlanView:
     declared: Mapping[str, Declared] = field(default_factory=dict)
     """Last declared, by stack (project/stack)."""
     drills: Mapping[str, DrillRecord] = field(default_factory=dict)
+    restores: Mapping[str, RestoreRecord] = field(default_factory=dict)
+    """VMs that are being set back to a recovery point, in their place."""
 
     @cached_property
     def new_hosts(self) -> tuple[str, ...]:
@@ -244,6 +246,7 @@ def plan_view(topology: Topology, plan: str, seen: Observation) -> PlanView:
     splits: dict[str, Split] = {}
     declared: dict[str, Declared] = {}
     drills: dict[str, DrillRecord] = {}
+    restores: dict[str, RestoreRecord] = {}
     for array in topology.plan_arrays(plan):
         state = seen.array(array)
         if state is None:
@@ -266,6 +269,8 @@ def plan_view(topology: Topology, plan: str, seen: Observation) -> PlanView:
                 declared[stack] = record
         for key, text in _under(state, f"{topology.name}/drill/{plan}/"):
             drills[key.rpartition("/")[2]] = load(DrillRecord, text, f"{where}, {key}")
+        for key, text in _under(state, keys.restore_prefix(topology.name, plan)):
+            restores[key.rpartition("/")[2]] = load(RestoreRecord, text, f"{where}, {key}")
     return PlanView(
         topology,
         topology.plans[plan],
@@ -277,6 +282,7 @@ def plan_view(topology: Topology, plan: str, seen: Observation) -> PlanView:
         _places(topology, plan, seen),
         declared,
         drills,
+        restores,
     )
 
 

@@ -128,7 +128,7 @@ def test_hosts_of_the_same_cluster_are_taken_first() -> None:
     ("seen", "sentence"),
     [
         (view(silent=["east-1"], split=split()), "dr resolve shop --keep SITE"),
-        (view(silent=["east-1"], claim=claim()), "a move to west is under way (epoch 2), so nothing is restarted at east"),
+        (view(silent=["east-1"], claim=claim()), "a move to west is under way (epoch 2), so no VM is restarted at east"),
     ],
 )  # fmt: skip
 def test_nothing_is_restarted_while_the_past_is_not_clear(seen: PlanView, sentence: str) -> None:
