@@ -105,6 +105,43 @@ def test_a_write_out_that_failed_is_done_again_with_more(
         assert found.last >= first
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    first=st.integers(1, 200),
+    amount=st.integers(1, 130),
+    power=st.integers(0, 14),
+    stale=st.integers(0, 150),
+    before=st.booleans(),
+)
+def test_a_disk_that_was_added_is_taken_into_the_ledger(
+    first: int, amount: int, power: int, stale: int, before: bool
+) -> None:
+    """Blank, or with what it held when it was taken out; by role before or after the disk that is there; cut at any block write."""
+    disks, regions = disks_of(2)
+    here, added = (1, 0) if before else (0, 1)
+    if stale:  # it was a disk of the VM once
+        ledger.append(regions, "db", EMPTY_2, min(stale, first), 1)
+    alone = ledger.read([regions[here]], "db")
+    alone = ledger.append([regions[here]], "db", alone, first + stale + 1, 2)
+    stands = ledger.read(regions, "db")
+    assert (stands.last, stands.problem) == (alone.last, "")
+    assert stands.ends[added] == -1
+    for disk in disks:
+        disk.power = [power]
+    with contextlib.suppress(PowerCut):
+        ledger.append(regions, "db", stands, stands.last + amount, 3)
+    for disk in disks:
+        disk.power = None
+    found = ledger.read(regions, "db")
+    assert found.problem == ""
+    assert found.last >= alone.last
+    whole = ledger.append(regions, "db", found, found.last + amount, 4)
+    assert ledger.read(regions, "db") == whole
+    assert whole.ends == (whole.last, whole.last)
+    disks[added].data[:] = bytes(SIZE)
+    assert ledger.read(regions, "db").problem, "a disk of the ledger that is lost is missed"
+
+
 def build(last: int, count: int = 2) -> tuple[list[MemoryDisk], list[Region]]:
     disks, regions = disks_of(count)
     stands = Ledger(0, 0, (0,) * count, (0,) * count)

@@ -74,7 +74,7 @@ def sizes(shop: LocalStack, array: str) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("added", [add_vm, add_volume_and_vm, grow_disk, grow_volume])
+@pytest.mark.parametrize("added", [add_vm, add_disk, add_volume_and_vm, grow_disk, grow_volume])
 def test_what_is_added_or_grown_while_failed_over_is_restored_at_home(
     shop: LocalStack, added: Callable[[Document], None]
 ) -> None:

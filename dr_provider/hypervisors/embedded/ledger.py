@@ -9,6 +9,8 @@ Invariant, after every single write of a 4 KiB block, in this order:
 * entries go to the first disk, in ascending order; then its header (the count so far); then the same to the next disk.
 * The header never counts an entry that is not there; entries beyond it belong to one batch, which starts at its count.
 * A disk is never ahead of the one before it, and behind it by one batch at most, which starts within what both hold.
+* A header names the disks that the ledger is on. One that the newest header does not name was added since: it says nothing about the
+  ledger, and gets a copy of all of it, its header last, before the next batch is written.
 * What a crash left beyond the last common entry is cut on the last disk first (header, then blocks from the far end), before
   anything new is written; a header that lags is brought up then, too.
 
@@ -22,7 +24,7 @@ import struct
 import zlib
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from dr_provider.model.errors import DrError
@@ -52,9 +54,11 @@ MAX_BATCH = 4096
 _PER_BLOCK = BLOCK // ENTRY
 _BODY = struct.Struct("<4sQQQ32s")
 _CRC = struct.Struct("<I")
+_DISKS = struct.Struct("<4sH")
 _HEADER = struct.Struct("<8sIQI32s")
 _ENTRY_MAGIC = b"LEDG"
 _HEADER_MAGIC = b"LEDGHEAD"
+_DISKS_MAGIC = b"DSKS"
 _VERSION = 1
 _EMPTY = bytes(ENTRY)
 _CHUNKS = (64 * 1024, 1024 * 1024)
@@ -97,6 +101,8 @@ class Scan:
     batches: tuple[int, ...]
     header: int
     problem: str = ""
+    disks: frozenset[int] | None = None
+    """The disks that the header names, each by the checksum of its name; None: it names none (it was written before that was done)."""
 
     def crc(self, count: int) -> int:
         """The checksum of the last of the first `count` entries."""
@@ -108,7 +114,7 @@ class Ledger:
     """What all disks together say.
 
     `last`: the last entry that every disk holds; `chain`: its checksum; `ends` and `headers`: how far each disk goes, and what its
-    header counts (both differ from `last` only after a crash).
+    header counts (both differ from `last` only after a crash); -1 for a disk that was added since.
     """
 
     last: int
@@ -129,16 +135,31 @@ def capacity(regions: Sequence[Region]) -> int:
 
 def read(regions: Sequence[Region], vm: str) -> Ledger:
     """Read and judge the ledger of a VM (its name in the topology). Raises what the disks raise."""
-    scans = [_scan(region, vm) for region in regions]
+    every = [_scan(region, vm) for region in regions]
+    named = _named(every)
+    there = [named is None or _mark(region) in named for region in regions]
+    regions = [region for region, on in zip(regions, there, strict=True) if on]
+    scans = [scan for scan, on in zip(every, there, strict=True) if on]
     last = min((scan.count for scan in scans), default=0)
-    ends = tuple(scan.count for scan in scans)
+    ends = tuple(scan.count if on else -1 for scan, on in zip(every, there, strict=True))
     problem = next((scan.problem for scan in scans if scan.problem), "")
     for (first, before), (second, after) in zip(
         zip(regions, scans, strict=True), list(zip(regions, scans, strict=True))[1:], strict=False
     ):
         problem = problem or _compare(first.disk.name, before, second.disk.name, after)
-    headers = tuple(scan.header for scan in scans)
+    headers = tuple(scan.header if on else -1 for scan, on in zip(every, there, strict=True))
     return Ledger(last, scans[0].crc(last) if scans else 0, ends, headers, problem)
+
+
+def _mark(region: Region) -> int:
+    return zlib.crc32(region.disk.name.encode())
+
+
+def _named(scans: Sequence[Scan]) -> frozenset[int] | None:
+    """The disks that the newest headers name; None: all."""
+    newest = max((scan.header for scan in scans), default=0)
+    lists = [scan.disks for scan in scans if scan.header == newest and newest]
+    return frozenset[int]().union(*(each for each in lists if each is not None)) if any(lists) else None
 
 
 def _compare(first: str, before: Scan, second: str, after: Scan) -> str:
@@ -196,8 +217,20 @@ def _scan(region: Region, vm: str) -> Scan:
             previous = crc
         position += len(chunk)
         size = _CHUNKS[1]
-    scan = Scan(len(crcs), crcs, tuple(batches), header, problem)
-    return scan if problem else Scan(scan.count, crcs, scan.batches, header, _judge_header(disk, scan, header_crc))
+    scan = Scan(len(crcs), crcs, tuple(batches), header, problem, _disks(front))
+    return scan if problem else replace(scan, problem=_judge_header(disk, scan, header_crc))
+
+
+def _disks(front: bytes) -> frozenset[int] | None:
+    at = _HEADER.size + _CRC.size
+    if len(front) < BLOCK or front[at : at + len(_DISKS_MAGIC)] != _DISKS_MAGIC:
+        return None
+    _, count = _DISKS.unpack_from(front, at)
+    listed = struct.Struct(f"<{count}I")
+    end = at + _DISKS.size + listed.size
+    if end + _CRC.size > BLOCK or zlib.crc32(front[at:end]) != _CRC.unpack_from(front, end)[0]:
+        return None
+    return frozenset(listed.unpack_from(front, at + _DISKS.size))
 
 
 def _judge_front(disk: str, front: bytes, vm: str) -> tuple[int, int, str]:
@@ -228,9 +261,10 @@ def _judge_header(disk: str, scan: Scan, crc: int) -> str:
     return ""
 
 
-def _header(vm: str, count: int, chain: int) -> bytes:
+def _header(vm: str, count: int, chain: int, disks: Sequence[int]) -> bytes:
     body = _HEADER.pack(_HEADER_MAGIC, _VERSION, count, chain, vm.encode())
-    return (body + _CRC.pack(zlib.crc32(body))).ljust(BLOCK, b"\0")
+    listed = _DISKS.pack(_DISKS_MAGIC, len(disks)) + struct.pack(f"<{len(disks)}I", *disks)
+    return (body + _CRC.pack(zlib.crc32(body)) + listed + _CRC.pack(zlib.crc32(listed))).ljust(BLOCK, b"\0")
 
 
 @dataclass
@@ -264,15 +298,48 @@ def append(regions: Sequence[Region], vm: str, ledger: Ledger, upto: int, sessio
             f"VM {vm}: its ledger has room for {room} entries on its disks and {upto} were wanted; nothing was written"
         )
     batch = _entries(vm, ledger.last + 1, upto, session, ledger.chain)
+    disks = [_mark(region) for region in regions]
     # Backwards, so that no disk ever falls behind the one that is written after it.
     for region, end, header in reversed(list(zip(regions, ledger.ends, ledger.headers, strict=True))):
-        _settle(region, vm, ledger, end, header, session)
+        if end >= 0:
+            _settle(
+                region,
+                vm,
+                ledger,
+                end,
+                header,
+                session,
+                disks=[m for m, e in zip(disks, ledger.ends, strict=True) if e >= 0],
+            )
+    source = next((region for region, end in zip(regions, ledger.ends, strict=True) if end >= 0), None)
+    for region, end in zip(regions, ledger.ends, strict=True):
+        if end < 0 and source is not None:
+            _join(region, source, vm, ledger, disks)
     for region in regions:
-        _append_to(region, vm, ledger.last, batch, upto)
+        _append_to(region, vm, ledger.last, batch, upto, disks)
     return Ledger(upto, batch.chain, (upto,) * len(regions), (upto,) * len(regions))
 
 
-def _settle(region: Region, vm: str, ledger: Ledger, end: int, header: int, session: int) -> None:
+def _join(region: Region, source: Region, vm: str, ledger: Ledger, disks: Sequence[int]) -> None:
+    """Bring the whole ledger to a disk that was added; what else stands in its place there is cut. An earlier try's work is left."""
+    front = region.disk.read(region.start, BLOCK)
+    count, _, problem = _judge_front(region.disk.name, front, vm)
+    if not problem and _disks(front) == frozenset(disks) and count >= ledger.last:
+        return
+    to = region.start + BLOCK
+    for slot in range(0, ledger.last, _PER_BLOCK):
+        block = source.disk.read(source.offset(slot), BLOCK)
+        region.disk.write(region.offset(slot), block[: (ledger.last - slot) * ENTRY].ljust(BLOCK, b"\0"))
+        to = region.offset(slot) + BLOCK
+    while to + BLOCK <= region.end and any(region.disk.read(to, BLOCK)):
+        region.disk.write(to, bytes(BLOCK))
+        to += BLOCK
+    region.disk.write(region.start, _header(vm, ledger.last, ledger.chain, disks))
+
+
+def _settle(
+    region: Region, vm: str, ledger: Ledger, end: int, header: int, session: int, *, disks: Sequence[int]
+) -> None:
     """Bring a disk to exactly `ledger.last`, after a crash that left it beyond that, or its header behind."""
     slot = ledger.last
     if end <= slot and header >= slot:
@@ -284,15 +351,15 @@ def _settle(region: Region, vm: str, ledger: Ledger, end: int, header: int, sess
     stale = end > slot and there != _EMPTY and _BODY.unpack_from(there)[3] != session
     if stale or header < slot:
         # First of all, so that it never counts what is being cut, and that what follows is one batch beyond it.
-        region.disk.write(region.start, _header(vm, slot, ledger.chain))
+        region.disk.write(region.start, _header(vm, slot, ledger.chain, disks))
     if stale:
         for far in range(region.offset(end - 1), offset, -BLOCK):
             region.disk.write(far, bytes(BLOCK))
         region.disk.write(offset, block[:within].ljust(BLOCK, b"\0"))
 
 
-def _append_to(region: Region, vm: str, slot: int, batch: _Batch, upto: int) -> None:
+def _append_to(region: Region, vm: str, slot: int, batch: _Batch, upto: int, disks: Sequence[int]) -> None:
     offset, within = region.offset(slot), slot % _PER_BLOCK * ENTRY
     data = (region.disk.read(offset, BLOCK)[:within] if within else b"") + batch.data
     region.disk.write(offset, data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0"))
-    region.disk.write(region.start, _header(vm, upto, batch.chain))
+    region.disk.write(region.start, _header(vm, upto, batch.chain, disks))
