@@ -67,9 +67,9 @@ def restore(
 
 
 def _in_place(session: Session, vm: str, point: str, to: str | None, *, dry_run: bool, yes: bool) -> int:
+    must_be_able_to_ask("restore", yes=yes or dry_run)
     from dr_provider.reconcile.restore import decide_restore, restore_in_place
 
-    must_be_able_to_ask("restore", yes=yes or dry_run)
     world = session.world()
     document = decide_restore(world, vm, point, to).document()
     if dry_run or document["refused"]:

@@ -25,7 +25,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_LOSABLE = "site:S, host:H, array:A or link:A/B (two sites, two arrays, or operator and a site)"
+_LOSABLE = (
+    "site:S, host:H, array:A, array:A/N (node N of it) or link:A/B (two sites, two arrays, or operator and a site)"
+)
 Vm = Annotated[str, typer.Argument(metavar="VM", help="The host's name for it: drill VMs have names of their own.")]
 At = Annotated[str | None, typer.Option("--at", metavar="SITE", help="On the hosts and copies of this site.")]
 Target = Annotated[str, typer.Argument(metavar="TARGET", help="site:S, host:H or array:A")]

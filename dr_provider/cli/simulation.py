@@ -267,6 +267,9 @@ class Bench:
         if kind == "link" and kind in kinds:
             self._check_link(target, name)
             return kind
+        if kind == "array" and "/" in name and "link" in kinds:
+            faults.node_of(topology, target)
+            return kind
         if kind not in kinds or name not in names.get(kind, []):
             known = [f"{k}:{n}" for k in kinds if k in names for n in sorted(names[k])]
             more = ", or link:A/B of two sites, two arrays, or operator and a site" if "link" in kinds else ""

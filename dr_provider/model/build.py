@@ -40,7 +40,7 @@ T = TypeVar("T")
 Data = Mapping[str, Any]
 
 DEFAULTS: Mapping[str, Data] = {
-    "embedded array": {"capacity": 16 << 40, "latency": 0.0, "width": 16},
+    "embedded array": {"capacity": 16 << 40, "latency": 0.0, "width": 16, "nodes": 1},
     "embedded host": {"latency": 0.0, "width": 8},
     "zfs array": {"dataset": "dr", "ssh": {}, "sudo": False, "transfer": "auto", "recordSize": 32 << 10, "width": 16},
     "s3 witness": {"bucket": "dr-witness", "region": "us-east-1"},

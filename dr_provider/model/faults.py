@@ -29,6 +29,7 @@ __all__ = [
     "garbling",
     "heal",
     "loss",
+    "node_of",
     "put",
     "put_all",
     "read",
@@ -39,7 +40,7 @@ __all__ = [
     "unreached",
 ]
 
-Kind = Literal["silent", "isolated", "operator", "cut", "slow", "fail", "garble"]
+Kind = Literal["silent", "isolated", "operator", "cut", "slow", "fail", "garble", "node"]
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS fault (
@@ -64,6 +65,7 @@ class Fault:
     cut        no path between it and `peers`, names of arrays and of sites
     slow       every call waits `value` seconds longer
     garble     the extent of a transfer from it that brings the count in its file to 0 arrives with a bit flipped
+    node       one node of its cluster (`target` is array:NAME/NODE) is lost, of `value` that there are; all of them lost: silent
     fail       the call that brings the count in file `counter` to 0 fails; `value` is what the count starts from
     """
 
@@ -82,6 +84,9 @@ def loss(topology: Topology, target: str, *, running: bool = False) -> dict[Path
     kind, _, name = target.partition(":")
     if kind == "link":
         return _cut(topology, target, name)
+    if kind == "array" and "/" in name:
+        clustered, nodes = node_of(topology, target)
+        return {path: Fault(target, "node", value=nodes) for path in _files(topology, f"array:{clustered}")}
     lost: Kind = "isolated" if running else "silent"
     faults = {path: Fault(target, lost) for path in _files(topology, target)}
     gone = tuple(a.name for a in topology.arrays.values() if _path(a) in faults)
@@ -91,6 +96,18 @@ def loss(topology: Topology, target: str, *, running: bool = False) -> dict[Path
             if path is not None and path not in faults:
                 faults[path] = Fault(target, "cut", peers=gone)
     return faults
+
+
+def node_of(topology: Topology, target: str) -> tuple[str, int]:
+    """The array of the target array:NAME/NODE, and how many nodes it has. Raises BadInput where there is no such node."""
+    array, _, node = target.partition(":")[2].partition("/")
+    spec = topology.arrays.get(array)
+    nodes = spec.options.get("nodes", 1) if spec is not None and spec.driver == "embedded" else 0
+    count = nodes if isinstance(nodes, int) else 1
+    if node not in {str(number) for number in range(1, count + 1)}:
+        there = f"array:{array}/1 to array:{array}/{count}" if count else "an embedded array of the topology"
+        raise BadInput(f"sim target {target!r}: there is no such node; wanted {there}; nothing was done")
+    return array, count
 
 
 def slowness(topology: Topology, target: str, seconds: float) -> dict[Path, Fault]:
@@ -212,6 +229,11 @@ def heal(path: Path, target: str) -> None:
     with _opened(path) as db:
         db.execute("BEGIN IMMEDIATE")
         db.execute("DELETE FROM fault WHERE target = ?", (target,))
+        if target.startswith("array:"):
+            # Its nodes are parts of it; a target with a node in it has none.
+            db.execute(
+                "DELETE FROM fault WHERE kind = 'node' AND substr(target, 1, ?) = ?", (len(target) + 1, f"{target}/")
+            )
         db.execute("DELETE FROM fault_counter WHERE target IN (?, ?)", (target, f"{target} garble"))
         db.execute("COMMIT")
 
@@ -228,11 +250,15 @@ def clear(topology: Topology, target: str) -> None:
 
 
 def read(db: sqlite3.Connection) -> tuple[Fault, ...]:
-    """The faults that stand in a device's file."""
+    """The faults that stand in a device's file; of a cluster that has lost its last node, also its silence."""
     rows = db.execute("SELECT target, kind, value, peers, counter FROM fault").fetchall()
-    return tuple(
+    found = [
         Fault(target, kind, value, tuple(json.loads(peers)), counter) for target, kind, value, peers, counter in rows
-    )
+    ]
+    nodes = [fault for fault in found if fault.kind == "node"]
+    if nodes and len(nodes) >= max(fault.value for fault in nodes):
+        found.append(Fault(nodes[0].target.partition("/")[0], "silent"))
+    return tuple(found)
 
 
 def _count(fault: Fault) -> str:

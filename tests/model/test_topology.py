@@ -67,6 +67,7 @@ def test_all_keys() -> None:
         "capacity": 1 << 40,
         "latency": 0.005,
         "width": 4,
+        "nodes": 1,
     }
     assert topology.arrays["west-a"].options["path"] == "/srv/west-a.db"
     west = topology.hosts["west-1"]

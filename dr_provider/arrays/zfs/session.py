@@ -25,6 +25,9 @@ __all__ = ["Session"]
 
 _SILENT = 7.0  # seconds without any word, pings included, after which a connection is not used for another call
 _ASK = 0.2  # seconds between two questions whether to stop
+_PARTED = (
+    3.0  # seconds without any word (pings come every 2 s) after which another node of the array may be asked instead
+)
 _GIVE_UP = 5.0  # seconds that a call which was told to stop has for ending in order
 
 
@@ -57,6 +60,7 @@ class Session:
         self._state = threading.Condition()
         self._connection: Connection | None = None
         self._endpoint: Endpoint | None = None
+        self._avoid: Endpoint | None = None
         self._attempt: _Attempt | None = None
         self._master = Master(where)
         self._pid = os.getpid()
@@ -76,7 +80,8 @@ class Session:
         """Ask the array for `op`; its result.
 
         `timeout`: seconds for the whole call, connecting included (None: the session's); with `idle` it counts anew from each progress.
-        `progress` gets counts in the caller's thread. `stop` is asked now and then; the reason it gives becomes a Stopped with no more words.
+        Where the node that was asked falls silent or is cut off and the array has others, one of them is asked again within the same time (every
+        call can be repeated), but not where `idle` says that there is progress to lose. `progress` gets counts in the caller's thread. `stop` is asked now and then; the reason it gives becomes a Stopped with no more words.
         Raises Unreachable, NotReady, Stopped, and what the array answers.
         """
         allowed = self.timeout if timeout is None else timeout
@@ -84,8 +89,15 @@ class Session:
         if not self._slots.acquire(timeout=allowed):
             raise Unreachable(f"{self.where}: too many calls were under way for {allowed:g} s, so {op} was not asked")
         try:
-            connection = self._connect(deadline)
-            return self._ask(connection, op, args, deadline, allowed if idle else None, progress, stop)
+            while True:
+                connection = self._connect(deadline)
+                try:
+                    return self._ask(connection, op, args, deadline, allowed if idle else None, progress, stop)
+                except Unreachable:
+                    others = len(self._endpoints) > 1 and not idle and connection.dead is not None
+                    if not others or time.monotonic() >= deadline:
+                        raise
+                    self._pass_over(connection)
         finally:
             self._slots.release()
 
@@ -106,13 +118,17 @@ class Session:
         answers = connection.open(number, {"op": op, "args": args, "seconds": seconds, "idle": idle is not None})
         finished = False
         reason: str | None = None
+        patience = max(self.timeout, _SILENT)
+        if len(self._endpoints) > 1 and idle is None:
+            patience = min(patience, max(_PARTED, left / len(self._endpoints)))
+        began = time.monotonic()
         try:
             while True:
                 now = time.monotonic()
                 if reason is None and stop is not None and (reason := stop()) is not None:
                     connection.cancel(number)
                     deadline = min(deadline, now + _GIVE_UP) if idle is None else now + _GIVE_UP
-                if now >= deadline or now - connection.heard >= max(self.timeout, _SILENT):
+                if now >= deadline or now - max(connection.heard, began) >= patience:
                     raise self._silence(connection, op, idle, reason)
                 try:
                     answer = answers.get(timeout=min(deadline - now, _ASK if stop is not None else 1.0))
@@ -186,9 +202,16 @@ class Session:
                 self._state.notify_all()
         return self._connection
 
+    def _pass_over(self, connection: Connection) -> None:
+        """The node behind a connection that died is asked last when another one is made."""
+        with self._state:
+            if self._connection is connection:
+                self._connection = None
+                self._avoid, self._endpoint = self._endpoint, None
+
     def _dial(self, deadline: float) -> Connection:
-        """Try the endpoints in order, the one that answered last time first; all within the deadline."""
-        order = sorted(self._endpoints, key=lambda endpoint: endpoint != self._endpoint)
+        """Try the endpoints in order, the one that answered last time first, the one that fell silent last; all within the deadline."""
+        order = sorted(self._endpoints, key=lambda endpoint: (endpoint == self._avoid, endpoint != self._endpoint))
         failed: list[DrError] = []
         for number, endpoint in enumerate(order):
             left = deadline - time.monotonic()

@@ -242,6 +242,41 @@ def test_endpoints_are_tried_in_order_within_one_deadline(far: Far) -> None:
     assert len(far.starts()) == 1, "the one that answered is tried first"
 
 
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL], ids=["silent", "cut"])
+def test_a_node_that_is_lost_under_a_call_is_not_the_array(far: Far, how: signal.Signals) -> None:
+    session = far.session("one", "two", timeout=8.0)
+    first = session.call("echo", {"word": "x"})["pid"]
+    os.kill(first, how)
+    answer = session.call("echo", {"word": "x"})
+    assert (answer["word"], answer["pid"] != first) == ("x", True)
+    assert [words[words.index("--") + 1] for words in far.starts()] == ["one", "two"]
+    far.behave("two", hang=True)
+    os.kill(answer["pid"], signal.SIGKILL)
+    assert session.call("echo", {"word": "x"})["word"] == "x", "back to the first, which works again"
+
+
+def test_all_nodes_lost_is_a_silent_array_within_one_deadline(far: Far) -> None:
+    far.behave("one", hang=True)
+    far.behave("two", hang=True)
+    session = far.session("one", "two", timeout=2.0)
+    with pytest.raises(Unreachable):
+        session.call("echo", {"word": "x"})
+    assert len(far.starts()) == 2
+
+
+def test_a_call_with_progress_is_not_asked_twice(far: Far) -> None:
+    session = far.session("one", "two", timeout=8.0)
+    pid = session.call("echo", {"word": "x"})["pid"]
+
+    def cut(count: int) -> None:
+        if count == 2:
+            os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(Unreachable):
+        session.call("steps", {"count": 50, "pause": 0.1}, idle=True, progress=cut)
+    assert len(far.starts()) == 1
+
+
 def test_width_bounds_calls_at_once(far: Far) -> None:
     session = far.session(width=1)
     session.call("echo", {"word": "x"})
