@@ -55,16 +55,18 @@ class Fabric:
     """What an array is told of the topology around it.
 
     `groups` maps a volume to its plan: what is snapshot at one point, which some arrays keep together. `peers` are the topology's
-    arrays by name, so that a source knows where a destination is to be reached.
+    arrays by name, so that a source knows where a destination is to be reached. `vantage`: the site that calls come from, where that
+    decides what an embedded array answers ("": the operator's place).
     """
 
     groups: Mapping[str, str] = field(default_factory=dict)
     peers: Mapping[str, ArraySpec] = field(default_factory=dict)
+    vantage: str = ""
 
     @classmethod
-    def of(cls, topology: Topology) -> Fabric:
+    def of(cls, topology: Topology, vantage: str = "") -> Fabric:
         plans = {v: plan for plan in topology.plans for v in (volume.name for volume in topology.plan_volumes(plan))}
-        return cls(plans, dict(topology.arrays))
+        return cls(plans, dict(topology.arrays), vantage)
 
 
 @dataclass(frozen=True)

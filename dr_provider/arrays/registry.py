@@ -31,6 +31,7 @@ def _embedded(spec: ArraySpec, timeout: float, fabric: Fabric) -> Array:
         capacity=capacity if isinstance(capacity, int) else None,
         latency=float(latency) if isinstance(latency, int | float) else 0.0,
         width=width if isinstance(width, int) else None,
+        vantage=fabric.vantage,
     )
 
 

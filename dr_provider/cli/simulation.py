@@ -117,7 +117,7 @@ class Bench:
 
     def lose(self, target: str, *, running: bool = False) -> Lost:
         """Lose a site, host, array or link. Power goes with a site or host, unless `running`."""
-        kind = self._check_target(target, ("site", "host", "array", "link"))
+        kind = self._check_target(target, ("site", "host", "array", "witness", "link"))
         if running and kind not in ("site", "host"):
             raise BadInput(
                 f"sim lose {target} --running: only a site or a host has guests that run on; nothing was done"
@@ -134,12 +134,12 @@ class Bench:
 
     def slow(self, target: str, seconds: float) -> int:
         """Every call to the target waits; how many files took the fault."""
-        self._check_target(target, ("site", "host", "array"))
+        self._check_target(target, ("site", "host", "array", "witness"))
         return self._put(target, faults.slowness(self._topology, target, seconds))
 
     def fail(self, target: str, call: int) -> int:
         """The given call from now on fails; how many files took the fault."""
-        self._check_target(target, ("site", "host", "array"))
+        self._check_target(target, ("site", "host", "array", "witness"))
         return self._put(target, faults.failure(self._topology, target, call))
 
     def garble(self, target: str, extent: int) -> int:
@@ -157,17 +157,17 @@ class Bench:
 
     def heal(self, target: str) -> None:
         """Clear every fault of the target; where there is none nothing is done."""
-        self._check_target(target, ("site", "host", "array", "link"))
+        self._check_target(target, ("site", "host", "array", "witness", "link"))
         with _plain(target):
             faults.clear(self._topology, target)
 
     def in_force(self) -> list[FaultLine]:
         """What is in force, device by device."""
         found: list[FaultLine] = []
-        for name, array in sorted(self._topology.arrays.items()):
-            if array.driver == "embedded" and _path(array).is_file():
-                with store_of(_path(array)).reading() as db:
-                    found += _lines(f"array {name}", faults.read(db))
+        for device, path in faults.record_files(self._topology).items():
+            if path.is_file():
+                with store_of(path).reading() as db:
+                    found += _lines(device, faults.read(db))
         for name, lab in self._labs.items():
             if _path(self._topology.hosts[name]).is_file():
                 found += _lines(f"host {name}", lab.in_force())
@@ -263,6 +263,13 @@ class Bench:
         """The target's kind. BadInput: an unknown one, with those that are known, or a driver that is not embedded."""
         topology = self._topology
         kind, _, name = target.partition(":")
+        if (
+            target == "witness"
+            and kind in kinds
+            and topology.witness is not None
+            and topology.witness.driver == "embedded"
+        ):
+            return kind
         names = {"site": list(topology.sites), "host": list(topology.hosts), "array": list(topology.arrays)}
         if kind == "link" and kind in kinds:
             self._check_link(target, name)
@@ -284,8 +291,8 @@ class Bench:
     def _check_link(self, target: str, name: str) -> None:
         topology = self._topology
         ends = name.split("/")
-        known = {*topology.sites, *topology.arrays, "operator"}
-        both_operator_and_array = "operator" in ends and not set(ends) <= {*topology.sites, "operator"}
+        known = {*topology.sites, *topology.arrays, "operator", *(["witness"] if topology.witness is not None else [])}
+        both_operator_and_array = "operator" in ends and not set(ends) <= {*topology.sites, "operator", "witness"}
         if len(ends) != 2 or ends[0] == ends[1] or not set(ends) <= known or both_operator_and_array:
             raise BadInput(
                 f"target {target!r}: wanted link:A/B of two sites ({', '.join(sorted(topology.sites))}), two arrays "

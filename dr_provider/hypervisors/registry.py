@@ -13,27 +13,28 @@ from dr_provider.model.vm import Connect
 __all__ = ["DRIVERS", "open_host"]
 
 
-def _embedded(spec: HostSpec, connect: Connect, timeout: float) -> Hypervisor:
-    return EmbeddedHost(spec, connect=connect, timeout=timeout)
+def _embedded(spec: HostSpec, connect: Connect, timeout: float, vantage: str) -> Hypervisor:
+    return EmbeddedHost(spec, connect=connect, timeout=timeout, vantage=vantage)
 
 
-def _libvirt(spec: HostSpec, _connect: Connect, timeout: float) -> Hypervisor:
+def _libvirt(spec: HostSpec, _connect: Connect, timeout: float, _vantage: str) -> Hypervisor:
     # Its own modules are not needed where no host is of this driver; libvirt-python comes in with the first call.
     from dr_provider.hypervisors.libvirt import LibvirtHost
 
     return LibvirtHost(spec, timeout=timeout)
 
 
-DRIVERS: dict[str, Callable[[HostSpec, Connect, float], Hypervisor]] = {
+DRIVERS: dict[str, Callable[[HostSpec, Connect, float, str], Hypervisor]] = {
     "embedded": _embedded,
     "libvirt": _libvirt,
 }
 
 
-def open_host(spec: HostSpec, *, connect: Connect, timeout: float) -> Hypervisor:
-    """Open the driver of a host; no call is made yet. `timeout`: seconds until silence is Unreachable. BadInput: no such driver."""
+def open_host(spec: HostSpec, *, connect: Connect, timeout: float, vantage: str = "") -> Hypervisor:
+    """Open the driver of a host; no call is made yet. `timeout`: seconds until silence is Unreachable; `vantage`: the site that calls come
+    from, where that decides what an embedded host answers. BadInput: no such driver."""
     driver = DRIVERS.get(spec.driver)
     if driver is None:
         known = ", ".join(sorted(DRIVERS))
         raise BadInput(f"host {spec.name}: there is no hypervisor driver {spec.driver!r}; known are: {known}")
-    return driver(spec, connect, timeout)
+    return driver(spec, connect, timeout, vantage)

@@ -24,6 +24,7 @@ __all__ = [
     "SCHEMA",
     "Fault",
     "Gate",
+    "answers",
     "clear",
     "failure",
     "garbling",
@@ -33,6 +34,7 @@ __all__ = [
     "put",
     "put_all",
     "read",
+    "record_files",
     "refuse_guest",
     "refuse_transfer",
     "slowness",
@@ -91,9 +93,8 @@ def loss(topology: Topology, target: str, *, running: bool = False) -> dict[Path
     faults = {path: Fault(target, lost) for path in _files(topology, target)}
     gone = tuple(a.name for a in topology.arrays.values() if _path(a) in faults)
     if gone:
-        for array in topology.arrays.values():
-            path = _path(array)
-            if path is not None and path not in faults:
+        for path in filter(None, [*(_path(array) for array in topology.arrays.values()), _witness(topology)]):
+            if path not in faults:
                 faults[path] = Fault(target, "cut", peers=gone)
     return faults
 
@@ -139,6 +140,18 @@ def _path(device: ArraySpec | HostSpec) -> Path | None:
     return Path(str(device.options["path"])) if device.driver == "embedded" else None
 
 
+def record_files(topology: Topology) -> dict[str, Path]:
+    """The files of all embedded arrays, and of an embedded witness, by what they are."""
+    arrays = {f"array {name}": _path(array) for name, array in sorted(topology.arrays.items())}
+    return {what: path for what, path in {**arrays, "witness": _witness(topology)}.items() if path is not None}
+
+
+def _witness(topology: Topology) -> Path | None:
+    """The file of an embedded witness."""
+    spec = topology.witness
+    return Path(str(spec.options["path"])) if spec is not None and spec.driver == "embedded" else None
+
+
 def _devices(topology: Topology) -> list[ArraySpec | HostSpec]:
     devices: list[ArraySpec | HostSpec] = list(topology.arrays.values())
     return devices + list(topology.hosts.values())
@@ -147,6 +160,8 @@ def _devices(topology: Topology) -> list[ArraySpec | HostSpec]:
 def _files(topology: Topology, target: str) -> list[Path]:
     kind, _, name = target.partition(":")
     devices: list[ArraySpec | HostSpec] = []
+    if target == "witness" and (own := _witness(topology)) is not None:
+        return [own]
     if kind == "site" and name in topology.sites:
         devices = [device for device in _devices(topology) if device.site == name]
     elif kind == "array" and name in topology.arrays:
@@ -156,7 +171,7 @@ def _files(topology: Topology, target: str) -> list[Path]:
     files = [path for device in devices if (path := _path(device)) is not None]
     if not files:
         raise BadInput(
-            f"sim target {target!r}: wanted site:NAME, array:NAME, host:NAME or link:A/B with names of the topology "
+            f"sim target {target!r}: wanted site:NAME, array:NAME, host:NAME, witness or link:A/B with names of the topology "
             "and embedded drivers behind them; nothing was done"
         )
     return files
@@ -170,23 +185,25 @@ def _cut(topology: Topology, target: str, name: str) -> dict[Path, Fault]:
         )
     if "operator" in ends:
         site = ends[0] if ends[1] == "operator" else ends[1]
-        return {path: Fault(target, "operator") for path in _files(topology, f"site:{site}")}
-    sides = []
+        place = site if site == "witness" and site not in topology.sites else f"site:{site}"
+        return {path: Fault(target, "operator") for path in _files(topology, place)}
+    sides: list[tuple[list[Path | None], list[str]]] = []
     for end in ends:
         if end in topology.sites:
-            sides.append(([a for a in topology.arrays.values() if a.site == end], [end]))
+            arrays = [a for a in topology.arrays.values() if a.site == end]
+            sides.append(([_path(a) for a in arrays], [end, *(a.name for a in arrays)]))
         elif end in topology.arrays:
-            sides.append(([topology.arrays[end]], []))
+            sides.append(([_path(topology.arrays[end])], [end]))
+        elif end == "witness" and topology.witness is not None:
+            sides.append(([_witness(topology)], [end]))
         else:
             raise BadInput(
                 f"sim target {target!r}: {end} is neither a site nor an array of the topology; nothing was done"
             )
     faults = {}
-    for (near, _), (far, far_site) in (sides, sides[::-1]):
-        peers = (*far_site, *(array.name for array in far))
-        for array in near:
-            if (path := _path(array)) is not None:
-                faults[path] = Fault(target, "cut", peers=peers)
+    for (near, _), (_, far) in (sides, sides[::-1]):
+        for path in filter(None, near):
+            faults[path] = Fault(target, "cut", peers=tuple(far))
     if not faults:
         raise BadInput(f"sim target {target!r}: no array at either end has the embedded driver; nothing was done")
     return faults
@@ -242,9 +259,8 @@ def clear(topology: Topology, target: str) -> None:
     """Clear every fault of the target in all files of the topology (`dr sim heal TARGET`). A link may be named from either end."""
     kind, _, name = target.partition(":")
     targets = {target, f"link:{'/'.join(reversed(name.split('/')))}"} if kind == "link" else {target}
-    for device in _devices(topology):
-        path = _path(device)
-        if path is not None and path.is_file():
+    for path in filter(None, [*map(_path, _devices(topology)), _witness(topology)]):
+        if path.is_file():
             for each in sorted(targets):
                 heal(path, each)
 
@@ -298,6 +314,19 @@ def spoils(faults: Sequence[Fault]) -> bool:
     return any(_spend(fault) for fault in faults if fault.kind == "garble")
 
 
+def answers(faults: Sequence[Fault], vantage: str, site: str) -> bool:
+    """Whether a device at a site answers a caller at another place: a site (its guard), or "" for the operator."""
+    if not vantage:
+        return not any(fault.kind in ("silent", "isolated", "operator") for fault in faults)
+    for fault in faults:
+        within = vantage == site and fault.target == f"site:{site}"
+        if fault.kind == "silent" or (fault.kind == "isolated" and not within):
+            return False
+        if fault.kind == "cut" and vantage != site and (vantage in fault.peers or fault.target == f"site:{vantage}"):
+            return False
+    return True
+
+
 def refuse_guest(faults: Sequence[Fault], what: str, site: str) -> None:
     """Raise Unreachable, at once, where `what` does not answer a guest at the site."""
     for fault in faults:
@@ -315,7 +344,7 @@ class Gate:
     """What every driver call to one device passes through first: its faults, its latency and its width.
 
     `what` names device and site for people; `key` (the file) is what all gates of a process to one device share; `width` is how
-    many calls a process has under way at once.
+    many calls a process has under way at once. `vantage`: the site that calls come from ("": they are the operator's), `site` the device's own.
     """
 
     def __init__(
@@ -328,8 +357,12 @@ class Gate:
         width: int | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        vantage: str = "",
+        site: str = "",
     ) -> None:
         self.what = what
+        self._vantage = vantage
+        self._site = site
         self._timeout = timeout
         self._latency = latency
         self._sleep = sleep
@@ -361,7 +394,7 @@ class Gate:
         start = self._clock()
         while True:
             faults = look()
-            if not any(fault.kind in ("silent", "isolated", "operator") for fault in faults):
+            if answers(faults, self._vantage, self._site):
                 return faults
             left = start + self._timeout - self._clock()
             if left <= 0:

@@ -12,19 +12,21 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from dr_provider.arrays.base import Array
+from dr_provider.arrays.witness import RecordStore
 from dr_provider.hypervisors.base import Hypervisor
 from dr_provider.model import keys
 from dr_provider.model.codec import damaged, dump, load
-from dr_provider.model.errors import CorruptRecord, DeviceFault, NotReady, Unreachable
-from dr_provider.model.records import PeerPins, Pin
-from dr_provider.model.state import ArrayState, HostState, Observation, Silent
-from dr_provider.model.topology import ArraySpec, HostSpec, Topology
+from dr_provider.model.errors import CorruptRecord, DeviceFault, NotFound, NotReady, Unreachable
+from dr_provider.model.records import PeerPins, Pin, WitnessPin
+from dr_provider.model.state import ArrayState, HostState, Observation, Silent, WitnessState
+from dr_provider.model.topology import ArraySpec, HostSpec, Topology, WitnessSpec
 from dr_provider.protection.damage import set_aside
 
-__all__ = ["Fleet", "OpenArray", "OpenHost"]
+__all__ = ["Fleet", "OpenArray", "OpenHost", "OpenWitness"]
 
 OpenArray = Callable[[ArraySpec, float], Array]
 OpenHost = Callable[[HostSpec, float], Hypervisor]
+OpenWitness = Callable[[WitnessSpec, float, Callable[[str], Array]], RecordStore]
 
 # Calls whose Unreachable may speak of the other end of a path, not of the array that was called.
 _PATH_CALLS = frozenset({"receive"})
@@ -62,13 +64,16 @@ def _silence(error: Exception) -> Silent:
     return Silent(str(error), ready=not isinstance(error, NotReady), missing=bool(getattr(error, "missing", False)))
 
 
+Facts = ArrayState | HostState | WitnessState
+
+
 @dataclass(frozen=True)
 class _Asked:
     key: str
-    call: Callable[[], ArrayState | HostState]
+    call: Callable[[], Facts]
 
 
-def _facts(ask: _Asked) -> ArrayState | HostState:
+def _facts(ask: _Asked) -> Facts:
     """One that cannot do the call is asked once more; if it cannot then, nothing is known of it, and the sweep does not fail for it."""
     try:
         return ask.call()
@@ -84,7 +89,12 @@ class Fleet:
     """
 
     def __init__(
-        self, topology: Topology, open_array: OpenArray, open_host: OpenHost, pins: Mapping[str, str] | None = None
+        self,
+        topology: Topology,
+        open_array: OpenArray,
+        open_host: OpenHost,
+        pins: Mapping[str, str] | None = None,
+        open_witness: OpenWitness | None = None,
     ) -> None:
         self.topology = topology
         self.pins = dict(pins or {})
@@ -92,6 +102,7 @@ class Fleet:
         self._lock = threading.Lock()
         self._open_array = open_array
         self._open_host = open_host
+        self._open_witness = open_witness
         self._drivers: dict[str, Any] = {}
 
     def array(self, name: str) -> Array:
@@ -101,6 +112,13 @@ class Fleet:
     def host(self, name: str) -> Hypervisor:
         """The host's driver; a call to one that was silent in this process raises Unreachable at once."""
         return cast(Hypervisor, self._watched(f"host {name}", lambda t: self._open_host(self.topology.hosts[name], t)))
+
+    def witness(self) -> RecordStore:
+        """The topology's witness, watched as the others are. Raises NotFound where there is none."""
+        spec, make = self.topology.witness, self._open_witness
+        if spec is None or make is None:
+            raise NotFound(f"topology {self.topology.name} has no witness; add the section witness")
+        return cast(RecordStore, self._watched("witness", lambda t: make(spec, t, self.array)))
 
     def _watched(self, key: str, make: Callable[[float], Any]) -> _Watched:
         with self._lock:
@@ -135,22 +153,25 @@ class Fleet:
         for name in topology.hosts:
             host = self.host(name)
             asked.append(_Asked(f"host {name}", host.state))
+        if topology.witness is not None and self._open_witness is not None:
+            witness = self.witness()
+            asked.append(_Asked("witness", lambda: WitnessState(witness.records(prefix))))
         answers = self._sweep([ask for ask in asked if ask.key not in self._silent])
-        facts: dict[str, ArrayState | HostState | Silent] = {
-            ask.key: answers.get(ask.key, Silent("no answer")) for ask in asked
-        }
+        facts: dict[str, Facts | Silent] = {ask.key: answers.get(ask.key, Silent("no answer")) for ask in asked}
         for key, silent in self._silent.items():
             facts[key] = silent
         arrays = cast(dict[str, ArrayState | Silent], {name: facts[f"array {name}"] for name in topology.arrays})
         hosts = cast(dict[str, HostState | Silent], {name: facts[f"host {name}"] for name in topology.hosts})
-        return Observation(self._pinned(arrays), hosts, keys.stamp(keys.now()))
+        pinned = self._pinned(arrays)
+        witnessed = cast("WitnessState | Silent | None", facts.get("witness") if topology.witness is not None else None)
+        return Observation(pinned, hosts, keys.stamp(keys.now()), self._known_witness(pinned, witnessed))
 
-    def _sweep(self, asked: list[_Asked]) -> dict[str, ArrayState | HostState | Silent]:
+    def _sweep(self, asked: list[_Asked]) -> dict[str, Facts | Silent]:
         if not asked:
             return {}
-        answers: dict[str, ArrayState | HostState | Silent] = {}
+        answers: dict[str, Facts | Silent] = {}
         pool = ThreadPoolExecutor(max_workers=len(asked), thread_name_prefix="sweep")
-        futures: dict[Future[ArrayState | HostState], _Asked] = {pool.submit(_facts, ask): ask for ask in asked}
+        futures: dict[Future[Facts], _Asked] = {pool.submit(_facts, ask): ask for ask in asked}
         # The drivers keep the budget themselves; the rest is for a driver that does not, or a machine that is busy.
         done, late = wait(futures, timeout=2 * self.topology.source_budget + _GRACE)
         for future in done:
@@ -212,6 +233,35 @@ class Fleet:
         if not fault:
             return state
         return Silent(f"{fault}; it is treated as unreachable until the right array answers", ready=False)
+
+    def _known_witness(
+        self, arrays: Mapping[str, ArrayState | Silent], state: WitnessState | Silent | None
+    ) -> WitnessState | Silent | None:
+        """A witness that the arrays know otherwise has forgotten what it was told: *not ready*."""
+        spec, key = self.topology.witness, keys.witness_key(self.topology.name)
+        if spec is None or state is None:
+            return None
+        found = {name: s.records[key] for name, s in arrays.items() if isinstance(s, ArrayState) and key in s.records}
+        pins = [load(WitnessPin, text, f"array {name}, its record of the witness") for name, text in found.items()]
+        expected = {pin.id for pin in pins if pin.place == spec.place}
+        if isinstance(state, Silent):
+            if not (state.missing and expected):
+                return state
+            reason = f"{state.reason}; it was in use before, so no new one is made in its place: bring the witness back"
+            return Silent(reason, ready=False)
+        bad = sorted(name for name, value in state.records.items() if damaged(value))
+        if bad:
+            reason = f"the witness ({spec.place}): its record {bad[0]} is damaged; delete it there, and give your word until the guards have told it anew"
+            return Silent(reason, ready=False)
+        text = state.records.get(key)
+        own = load(WitnessPin, text, "the witness's record of itself").id if text else None
+        if expected and own not in expected:
+            return Silent(
+                f"the witness ({spec.place}) is not the one that was asked before (emptied, or another in its place); it is treated as "
+                "unreachable: bring it back, or give the new one another place in the topology",
+                ready=False,
+            )
+        return WitnessState(state.records, pinned=bool(expected))
 
 
 def _peer_pins(topology: str, name: str, state: ArrayState) -> PeerPins:

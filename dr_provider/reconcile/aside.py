@@ -13,6 +13,7 @@ from dr_provider.model.records import Claim, Split
 from dr_provider.model.state import Silent
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Action, Decision, Loss, Want
+from dr_provider.reconcile.fencing import pin_steps
 from dr_provider.reconcile.identity import others_volumes
 from dr_provider.reconcile.repair import (
     at_site,
@@ -60,7 +61,8 @@ def decide_create(view: PlanView, want: Want) -> Decision:
     for name in view.new_hosts:
         steps.add("create-host", name, f"make host {name}", group="create", needed=False, host=name)
     first = steps.ids("create-array", "create-host")
-    steps.add("found", "", f"commit epoch 1: plan {plan} is active at {home}", after=first, group="create", site=home)
+    found = f"commit epoch 1: plan {plan} is active at {home}"
+    pin_steps(view, steps, after=[steps.add("found", "", found, after=first, group="create", site=home)])
     return replace(decision, actions=steps.done(), loss=Loss(0.0, "nothing is lost: the plan is new"))
 
 

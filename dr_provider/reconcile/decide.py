@@ -5,7 +5,7 @@ Invariants:
 2. The claim comes first, before anything is stopped or unmapped; the commit comes after all breaks and scans have succeeded, and just
    before the first VM starts. In between the move can be called off.
 3. Nothing is broken before the source is proved to be stopped (its hypervisors say that the VMs are off, or its arrays have the LUNs
-   unmapped) or an operator has given the word. Silence proves nothing.
+   unmapped), or by the fencing that the plan names (fencing.py), or an operator has given the word. Silence proves nothing.
 4. All volumes of a plan are broken at one recovery point; what a destination holds beyond it is kept first.
 5. The list of actions depends on states only, never on times, lags or bytes: asked twice, it answers the same.
 """
@@ -22,6 +22,7 @@ from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.reconcile.aside import decide_abort, decide_create, decide_resolve, decide_split
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Decision, Want
+from dr_provider.reconcile.fencing import grant_steps, wait_steps
 from dr_provider.reconcile.mending import damage_warnings
 from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.points import fetches, full_copies, parts_at
@@ -123,8 +124,8 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
         refused.append(sentence)
     if claim is None and point is not None:
         prelude += level_copies(view, target, point.id, steps, after=steps.ids("stop", "fence"))
-    needs = needs_word(view, source, claim, final, target)
     given = word is not None and word.epoch == epoch.number
+    needs = needs_word(view, source, claim, final, target, given=given)
     if needs and not given and not (claim and claim.word):
         refused += [*needs, ask_for_word(plan, epoch.number)]
     members = tuple(vm for vm in view.vms if restorable(view, vm.name, point, final, warnings))
@@ -224,8 +225,11 @@ def _actions(
     broken = [name for name in names if is_broken(view, claim, name, target)]
     proved = [*stopped, *fenced]
     if not broken:
+        fence = wait_steps(view, source, claim, steps, after=gate, target=target, word=word)
+        proved += fence
         sentence = f"prove that no VM of plan {plan} can write at {origin}"
         proved = [steps.add("prove", "", sentence, after=proved, group="fence", site=origin)]
+        proved += grant_steps(view, claim, steps, after=proved, target=target, waited=bool(fence), word=word)
 
     # 3. what can still be brought over
     ready = proved

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -26,8 +26,10 @@ from dr_provider.model.state import ArrayState
 from dr_provider.protection.fleet import Fleet
 from dr_provider.reconcile.world import World
 
-__all__ = ["TTL", "HeldLease", "Machine", "hold_lease", "this_machine"]
+__all__ = ["FRESH", "TTL", "HeldLease", "Machine", "hold_lease", "this_machine"]
 
+FRESH = 1.0
+"""Seconds for which a lease that has just been seen to hold is taken to hold by calls that no array checks."""
 TTL = 30.0
 """Seconds that a heartbeat may stand still, on the observer's own monotonic clock, before its lease is expired."""
 
@@ -71,18 +73,31 @@ class HeldLease:
     arrays: tuple[str, ...]
     key: str
     fleet: Fleet
+    clock: Callable[[], float] = time.monotonic
     lost: LeaseLost | None = None
+    _seen: float | None = None
+    _verifying: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self) -> None:
         """Raise LeaseLost once any array has refused a heartbeat."""
         if self.lost is not None:
             raise self.lost
 
+    def verify(self) -> None:
+        """Ask the arrays whether the lease still holds, where that was not seen within the last second: before a call that no array checks,
+        such as stopping a VM. A runner that was paused learns here that it was overtaken. Raises LeaseLost."""
+        with self._verifying:
+            if self._seen is None or self.clock() - self._seen >= FRESH:
+                self.put(self.record)
+        self.check()
+
     def put(self, record: Lease) -> None:
         """Write the record to every array that answers; a refusal is remembered as the loss of the lease."""
+        sent = self.clock()
         for name in self.arrays:
             try:
                 self.fleet.array(name).put_record(self.key, dump(record), self.guard)
+                self._seen = sent
             except LeaseLost as error:
                 self.lost = error
             except (Unreachable, NotReady, DeviceFault):
@@ -161,6 +176,7 @@ def hold_lease(
         tuple(states),
         keys.lease_key(topology, plan, number),
         fleet,
+        machine.monotonic,
     )
     _take(held, states, plan)
     stop = threading.Event()

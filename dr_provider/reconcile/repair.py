@@ -18,6 +18,7 @@ from dr_provider.model.records import Epoch
 from dr_provider.model.state import Silent
 from dr_provider.reconcile.copies import CopyStanding, standing, wrote_after
 from dr_provider.reconcile.decision import Decision, Want
+from dr_provider.reconcile.fencing import pin_steps
 from dr_provider.reconcile.mending import mend_records
 from dr_provider.reconcile.restart import evict
 from dr_provider.reconcile.restoring import plan_restores
@@ -121,6 +122,7 @@ def _records(view: PlanView, epoch: Epoch, steps: Steps) -> list[str]:
             ids.append(steps.add("create-array", array, f"pin array {array}", array=array))
     for host in view.new_hosts:
         steps.add("create-host", host, f"make host {host}", group="create", needed=False, host=host)
+    pin_steps(view, steps, after=ids)
     behind = [a for a in sorted(view.epochs) if not any(e.id == epoch.id for e in view.epochs[a])]
     done = sorted({*behind, *view.leftover_claims})
     if done:

@@ -13,7 +13,17 @@ from dataclasses import dataclass, replace
 
 from dr_provider.model import keys, stopping
 from dr_provider.model.codec import dump
-from dr_provider.model.errors import BadInput, DeviceFault, DrError, MoveFailed, NotReady, Refused, Stopped, Unreachable
+from dr_provider.model.errors import (
+    BadInput,
+    DeviceFault,
+    DrError,
+    LeaseLost,
+    MoveFailed,
+    NotReady,
+    Refused,
+    Stopped,
+    Unreachable,
+)
 from dr_provider.model.records import Declared
 from dr_provider.protection import backup
 from dr_provider.protection.pins import write_pins
@@ -22,6 +32,7 @@ from dr_provider.reconcile.actions.claims import choose_anew, declare, give_back
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decide import decide
 from dr_provider.reconcile.decision import Decision, Loss, Want
+from dr_provider.reconcile.fencing import witness_vouches
 from dr_provider.reconcile.forks import changes_since_fork
 from dr_provider.reconcile.graph import Event, GraphResult, run_graph
 from dr_provider.reconcile.journal import Journal, estimate
@@ -219,7 +230,9 @@ def _lead_back(run: Run, decision: Decision, result: GraphResult, journal: Journ
             )
         )
     unsure = run.view.silent_arrays(str(decision.to_site)) if "commit" in result.failed else {}
-    if decision.kind != "planned" or run.claim is None or unsure:
+    # A fence that does not hold is found before anything is broken: nothing stands in the way of going back either.
+    back_at_once = decision.kind == "planned" or "wait-fence" in result.failed
+    if not back_at_once or run.claim is None or unsure:
         stands = f"plan {plan} stands at: claimed for {decision.to_site}, not committed; run again to finish it, or call it off with dr abort {plan}"
         if run.claim is None:
             give_back(run, str(decision.to_site))
@@ -275,16 +288,19 @@ def _bookkeeping(run: Run) -> None:
 
 
 def _close(run: Run, journal: Journal, site: str) -> None:
-    """The journal goes to the recovery array; capacity that is kept no longer is given back."""
+    """The journal goes to the recovery array; capacity that is kept no longer is given back. Who was overtaken leaves both alone."""
     journal.write({"event": "end", "remarks": run.remarks})
-    if run.claim is None:
-        give_back(run, site)
     key = f"{run.topology}/blob/journal/{run.plan}/{run.lease.record.n % 20}"
+    overtaken = run.lease.lost is not None
     for name in run.view.site_arrays(site):
         try:
-            run.world.fleet.array(name).put_record(key, journal.text())
+            run.world.fleet.array(name).put_record(key, journal.text(), run.guard)
+        except LeaseLost:
+            overtaken = True  # hosts check no lease: what is kept there may be the other run's by now
         except (Unreachable, NotReady, DeviceFault):
             continue
+    if run.claim is None and not overtaken:
+        give_back(run, site)
     journal.close()
 
 
@@ -352,7 +368,7 @@ def start_plan(world: World, plan: str, word: str | None, by: str | None = None)
         )
     given = parse_word(plan, word)
     silent = [r for s in view.spec.sites if s != epoch.site for r in view.silent_arrays(s).values()]
-    if silent and not (given and given.epoch == epoch.number):
+    if silent and not witness_vouches(view, epoch) and not (given and given.epoch == epoch.number):
         raise Refused(
             (
                 f"plan {plan}: another side might have taken over and cannot be asked ({'; '.join(silent)}); {ask_for_word(plan, epoch.number)}",

@@ -12,6 +12,7 @@ from dr_provider.model import keys
 from dr_provider.model.records import Epoch
 from dr_provider.model.state import Silent
 from dr_provider.model.topology import VmSpec
+from dr_provider.reconcile.fencing import taken_over, witness_vouches
 from dr_provider.reconcile.givenup import given_up
 from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.restart import isolate, may_run_unseen, same_cluster, unseen
@@ -26,6 +27,8 @@ __all__ = ["add_starts", "export_again", "not_running", "start_vms", "unasked", 
 def unasked(view: PlanView, epoch: Epoch) -> tuple[str, ...]:
     """Why it is not known that the plan is still active where the epoch says: another side is silent, and may have taken over. Empty: known.
 
+    The witness is asked in the place of silent sides, where the plan has one.
+
     A side that was given up when the epoch was made (in a disaster, or by the word) is not asked until that move has come to its end:
     while some of its VMs run, or no recovery point of the epoch is there yet.
     """
@@ -33,6 +36,9 @@ def unasked(view: PlanView, epoch: Epoch) -> tuple[str, ...]:
     ended = any(point.epoch == epoch.number for point in view.points) and not view.running_at(epoch.site)
     if given_up and not ended:
         return ()
+    elsewhere = taken_over(view, epoch)
+    if elsewhere or witness_vouches(view, epoch):
+        return elsewhere
     silent: list[str] = []
     for site in view.others(epoch.site):
         # An array that was never made has taken nothing over.

@@ -9,6 +9,7 @@ from dr_provider.model import keys
 from dr_provider.model.records import Claim, Epoch
 from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.reconcile.decision import Decision, Loss, Want
+from dr_provider.reconcile.fencing import fence_of, granted_elsewhere, unproved
 from dr_provider.reconcile.points import best_point, fetches, named_point
 from dr_provider.reconcile.source import Source, final_kind
 from dr_provider.reconcile.view import PlanView
@@ -115,14 +116,18 @@ def _to_be_had(view: PlanView, claim: Claim, point: RecoveryPoint, target: str) 
     return any(is_broken(view, claim, name, target) for name in view.volume_names)
 
 
-def needs_word(view: PlanView, source: Source, claim: Claim | None, final: bool, target: str) -> list[str]:
-    """Why this move cannot go on without the operator's word."""
+def needs_word(
+    view: PlanView, source: Source, claim: Claim | None, final: bool, target: str, *, given: bool = False
+) -> list[str]:
+    """Why this move cannot go on without the operator's word. `given`: it is there, and stands above a fence that could be waited for."""
     plan, origin = view.spec.name, source.site
-    said = []
-    if source.unproved and not (claim and set(source.unproved) <= set(claim.proof)):
+    said = granted_elsewhere(view, claim)
+    fence = fence_of(view, origin)
+    if unproved(source, claim) and (given or not fence.holds):
         names = ", ".join(source.unproved)
         said.append(
             f"plan {plan}: nothing proves that {names} no longer run at {origin} ({'; '.join(source.silence)}); silence proves nothing"
+            f"{f'; {fence.why}' if fence.why else ''}"
         )
     fixed = claim is not None and claim.point is not None
     if not final and not fixed and source.cut:

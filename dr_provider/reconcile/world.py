@@ -5,12 +5,14 @@ from __future__ import annotations
 import getpass
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from dr_provider.arrays.base import Fabric
 from dr_provider.arrays.embedded.blocks import connect
 from dr_provider.arrays.registry import open_array
+from dr_provider.arrays.witness import open_witness
 from dr_provider.hypervisors.registry import open_host
 from dr_provider.model.errors import BadInput
 from dr_provider.model.state import Observation
@@ -49,6 +51,8 @@ class World:
     by: str
     stack: str = ""
     progress: Progress = _quiet
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
     _seen: Observation | None = None
     _changed: dict[str, bool] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -87,14 +91,17 @@ def open_world(
     progress: Progress = _quiet,
     pins: Mapping[str, str] | None = None,
     by: str | None = None,
+    vantage: str = "",
 ) -> World:
-    """A world on the topology's own drivers. `pins`: own ids of arrays that a stack's state remembers."""
-    fabric = Fabric.of(topology)
+    """A world on the topology's own drivers. `pins`: own ids of arrays that a stack's state remembers. `vantage`: the site that is looked
+    from, which decides what embedded drivers reach ("": the operator's place)."""
+    fabric = Fabric.of(topology, vantage)
     fleet = Fleet(
         topology,
         lambda spec, timeout: open_array(spec, timeout=timeout, fabric=fabric),
-        lambda spec, timeout: open_host(spec, connect=connect, timeout=timeout),
+        lambda spec, timeout: open_host(spec, connect=connect, timeout=timeout, vantage=vantage),
         pins,
+        lambda spec, timeout, array: open_witness(spec, timeout=timeout, array=array, vantage=vantage),
     )
     actor = by or (f"stack {stack} ({who()})" if stack else f"dr ({who()})")
     return World(topology, fleet, actor, stack, progress)

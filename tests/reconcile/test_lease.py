@@ -17,7 +17,7 @@ from dr_provider.model.codec import dump, load
 from dr_provider.model.errors import DeviceFault, LeaseHeld, LeaseLost, Unreachable
 from dr_provider.model.records import Lease
 from dr_provider.reconcile import lease as leases
-from dr_provider.reconcile.lease import TTL, HeldLease, Machine, hold_lease, this_machine
+from dr_provider.reconcile.lease import FRESH, TTL, HeldLease, Machine, hold_lease, this_machine
 from dr_provider.reconcile.world import World
 from tests.support.lab import Lab
 from tests.support.situations import lease as record
@@ -245,6 +245,17 @@ def test_an_overtaken_holder_changes_nothing_any_more(lab: Lab) -> None:
         with pytest.raises(LeaseLost):
             it.check()
     assert all(found.n == 2 or not found.released for found in on(lab.world(), "west-a").values())
+
+
+def test_a_lease_that_was_just_seen_to_hold_is_not_asked_for_again(lab: Lab) -> None:
+    clock = Clock()
+    with held(lab, machine(clock=clock)) as (_, it):
+        it.verify()
+        put(lab, record(it.record.n + 1, holder="dr (the next)"))
+        it.verify()
+        clock.now += FRESH
+        with pytest.raises(LeaseLost, match=r"dr \(the next\)"):
+            it.verify()
 
 
 def test_heartbeats_rise_and_a_lost_lease_is_noticed_by_them(lab: Lab) -> None:

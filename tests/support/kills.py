@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -15,7 +16,7 @@ from dr_provider.reconcile import run as runs
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decision import Action
 
-__all__ = ["failing", "killed_at"]
+__all__ = ["failing", "killed_at", "paused_at"]
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -49,6 +50,46 @@ def killed_at(work: Callable[[], object], at: int | str, when: Literal["before",
         process.kill()
         raise AssertionError("the child did not end")
     return process.exitcode == -signal.SIGKILL
+
+
+@contextmanager
+def paused_at(work: Callable[[], object], action_id: str) -> Iterator[list[str]]:
+    """`work` runs in a child that stops itself (SIGSTOP, heartbeats and all) before the action of that id; it wakes when this ends, and
+    what it raised then is in the list, as text."""
+    said: list[str] = []
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+
+    def child() -> None:
+        perform = vars(runs)["perform"]
+
+        def pausing(run: Run, action: Action) -> str:
+            if action.id == action_id:
+                # To this thread, which goes no further then; sent to the process, it might run on for a moment.
+                signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+            remark: str = perform(run, action)
+            return remark
+
+        vars(runs)["perform"] = pausing
+        try:
+            work()
+            theirs.send("")
+        except DrError as error:
+            theirs.send(f"{type(error).__name__}: {error}")
+        finally:
+            os._exit(0)
+
+    process = _FORK.Process(target=child)
+    process.start()
+    assert process.pid is not None
+    try:
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), f"{action_id} was never begun"
+        yield said
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+        if ours.poll(60):
+            said.append(ours.recv())
+        process.join(60)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from dr_provider.model.state import (
     SnapshotState,
     VmState,
     VolumeState,
+    WitnessState,
 )
 from dr_provider.model.topology import Topology
 from dr_provider.model.vm import VmDefinition
@@ -353,6 +354,7 @@ def observation(
     hosts: Mapping[str, Iterable[VmState]] | None = None,
     twice: Iterable[str] = (),
     reservations: Mapping[str, Iterable[Reservation]] | None = None,
+    witness: WitnessState | Silent | None = None,
 ) -> Observation:
     """What a sweep would show.
 
@@ -414,7 +416,7 @@ def observation(
         assert isinstance(memory, int)
         kept = tuple((reservations or {}).get(name, ()))
         states[name] = silence(name, host_spec.site) or HostState(f"iqn.{name}", cpus, memory, on[name], kept)
-    return Observation(arrays, states, NOW)
+    return Observation(arrays, states, NOW, witness)
 
 
 def view(topology: Topology | None = None, **situation: Any) -> PlanView:

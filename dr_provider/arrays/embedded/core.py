@@ -33,18 +33,22 @@ class Core:
         width: int | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        vantage: str = "",
     ) -> None:
         self.name = name
         self.site = site
         self.path = path.absolute()
-        self._where = f"array {name} at site {site}" if site else f"array {name}"
+        self._where = (
+            f"array {name} at site {site}" if site else f"array {name}" if name != "witness" else f"witness {path}"
+        )
         self._store = store_of(self.path)
         self._capacity = capacity
         self._sleep = sleep
         self._clock = clock
         self._gate = faults.Gate(
-            self._where, str(self.path), timeout=timeout, latency=latency, width=width, sleep=sleep, clock=clock
-        )
+            self._where, str(self.path), timeout=timeout, latency=latency, width=width, sleep=sleep, clock=clock,
+            vantage=vantage, site=site,
+        )  # fmt: skip
 
     def create(self) -> str:
         """Make the array's file if there is none; its own id."""

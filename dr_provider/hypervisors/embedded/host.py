@@ -41,7 +41,8 @@ def _new_session() -> int:
 class EmbeddedHost(Hypervisor):
     """Options of its spec: path, cpus, memory (bytes), latency (seconds a call), width (calls at once in a process).
 
-    `timeout`: seconds until silence is Unreachable. `clock` runs the thaw timers; `session` names each start of a guest.
+    `timeout`: seconds until silence is Unreachable. `clock` runs the thaw timers; `session` names each start of a guest; `vantage` is the
+    site that calls come from ("": the operator's place).
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class EmbeddedHost(Hypervisor):
         timeout: float,
         clock: Clock | None = None,
         session: Callable[[], int] = _new_session,
+        vantage: str = "",
     ) -> None:
         self.name = spec.name
         self.site = spec.site
@@ -71,6 +73,8 @@ class EmbeddedHost(Hypervisor):
             timeout=timeout,
             latency=float(str(latency)),
             width=None if width is None else int(str(width)),
+            vantage=vantage,
+            site=spec.site,
         )
 
     # -- the calls -------------------------------------------------------------------------------

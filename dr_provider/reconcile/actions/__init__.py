@@ -9,6 +9,7 @@ from dr_provider.reconcile.actions import (
     claims,
     compute,
     drills,
+    fencing,
     founding,
     mending,
     removed,
@@ -30,7 +31,11 @@ VERBS: Mapping[str, Callable[[Run, Action], str]] = {
     "claim": claims.claim,
     "stop": compute.stop,
     "fence": storage.fence,
+    "wait-fence": fencing.wait_fence,
     "prove": claims.prove,
+    "grant": fencing.grant,
+    "pin-witness": fencing.pin_witness,
+    "tell-witness": fencing.tell,
     "final": storage.final,
     "bring": storage.bring,
     "fetch": storage.fetch,
@@ -73,9 +78,15 @@ VERBS: Mapping[str, Callable[[Run, Action], str]] = {
 }
 
 
+# What these do on hosts carries no lease that somebody would check.
+_ON_HOSTS = frozenset({"stop", "attach", "start", "end-drill"})
+
+
 def perform(run: Run, action: Action) -> str:
     """Do one action; a remark, or empty. Raises DrError."""
     run.lease.check()
+    if action.verb in _ON_HOSTS:
+        run.lease.verify()
     verb = VERBS.get(action.verb)
     if verb is None:
         raise DrError(f"plan {run.plan}: there is no action {action.verb!r}; this is a fault of the program")

@@ -7,6 +7,7 @@ from dr_provider.model.codec import dump
 from dr_provider.model.errors import DrError, MoveInProgress, NotReady, Unreachable
 from dr_provider.model.records import Claim, Declared, Epoch, Split
 from dr_provider.reconcile.abreast import abreast
+from dr_provider.reconcile.actions import fencing
 from dr_provider.reconcile.context import Run, listed
 from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.placement import reservation_tag
@@ -126,8 +127,10 @@ def prove(run: Run, action: Action) -> str:
     view = run.fresh()
     proof = proven(view, site)
     made = run.open_claim()
-    # What is on record was proved of the side that the claim leaves; a resolve of more than two sides proves each of them.
-    known = made.proof if site == made.from_site else ()
+    # What is on record was proved of the side that the claim leaves, and does not stand against what is seen now; a resolve of more than two
+    # sides proves each of them.
+    seen = {place.vm for place in view.running_at(site)}
+    known = set(made.proof) - seen if site == made.from_site else set()
     open_vms = [vm.name for vm in view.vms if vm.name not in proof and vm.name not in known]
     word = parse_word(run.plan, run.want.word)
     said = made.word or (str(word) if word is not None and word.epoch == run.epoch().number else None)
@@ -240,6 +243,7 @@ def commit(run: Run, action: Action) -> str:
     )
     run.committed = epoch
     run.claim = None
+    run.meanwhile(lambda: fencing.tell_witness(run, epoch))
     if made.kind == "resolve":
         run.write_all(keys.split_key(run.topology, run.plan), None, must=())
     # A claim whose epoch is committed counts no more, and every hold stands: VMs need not wait for the tidying.
@@ -279,6 +283,7 @@ def withdraw(run: Run, action: Action) -> str:
     )  # fmt: skip
     run.write_all(keys.epoch_key(run.topology, run.plan, over.number, over.id), dump(over), must=())
     _release(run, made.site, point_hold(made.id))
+    fencing.return_grant(run, made)
     give_back(run, made.site)
     run.write_all(keys.claim_key(run.topology, run.plan), None, must=())
     run.claim = None
