@@ -26,7 +26,8 @@ app = typer.Typer(
 )
 
 _LOSABLE = (
-    "site:S, host:H, array:A, array:A/N (node N of it) or link:A/B (two sites, two arrays, or operator and a site)"
+    "site:S, host:H, array:A, array:A/N (node N of it), witness (an embedded one) or link:A/B (two sites, two arrays, or a site and "
+    "operator or witness)"
 )
 Vm = Annotated[str, typer.Argument(metavar="VM", help="The host's name for it: drill VMs have names of their own.")]
 At = Annotated[str | None, typer.Option("--at", metavar="SITE", help="On the hosts and copies of this site.")]

@@ -64,6 +64,7 @@ def paused_at(work: Callable[[], object], action_id: str) -> Iterator[list[str]]
 
         def pausing(run: Run, action: Action) -> str:
             if action.id == action_id:
+                run.settle()  # nothing of it is in the middle of a transaction of an array's file, which would hold up everybody
                 # To this thread, which goes no further then; sent to the process, it might run on for a moment.
                 signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
             remark: str = perform(run, action)
