@@ -13,6 +13,7 @@ from dr_provider.arrays.embedded.schema import DEFAULT_CAPACITY
 from dr_provider.arrays.embedded.store import store_of
 from dr_provider.model import faults
 from dr_provider.model.errors import ArrayFull
+from dr_provider.model.gate import Gate
 from dr_provider.model.records import Guard
 
 __all__ = ["Core", "refuse_overflow", "used_blocks"]
@@ -45,7 +46,7 @@ class Core:
         self._capacity = capacity
         self._sleep = sleep
         self._clock = clock
-        self._gate = faults.Gate(
+        self._gate = Gate(
             self._where, str(self.path), timeout=timeout, latency=latency, width=width, sleep=sleep, clock=clock,
             vantage=vantage, site=site,
         )  # fmt: skip

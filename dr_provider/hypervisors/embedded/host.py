@@ -23,6 +23,7 @@ from dr_provider.model import codec, faults
 from dr_provider.model.errors import BadInput, Busy, Conflict, CorruptRecord, DrError, NotFound, Unreachable
 from dr_provider.model.files import file_finding, room_of
 from dr_provider.model.findings import Examination, HostUse
+from dr_provider.model.gate import Gate
 from dr_provider.model.records import Owner
 from dr_provider.model.state import HostState, Reservation, VmRun, VmState
 from dr_provider.model.topology import HealthSpec, HostSpec
@@ -67,7 +68,7 @@ class EmbeddedHost(Hypervisor):
         self._store = HostFile(path, spec.name, timeout)
         width = spec.options.get("width")
         latency = spec.options.get("latency") or 0.0
-        self._gate = faults.Gate(
+        self._gate = Gate(
             f"host {spec.name} at site {spec.site}",
             str(path.resolve()),
             timeout=timeout,
