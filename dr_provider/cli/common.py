@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -17,6 +16,7 @@ import typer
 
 from dr_provider.cli.paper import Paper
 from dr_provider.model.errors import Stopped
+from dr_provider.model.plain import json_text, plain
 
 if TYPE_CHECKING:
     from dr_provider.model.topology import Topology
@@ -110,7 +110,7 @@ class Session:
         if self.err.terminal:
             self.err.line(line)
         else:
-            print(line, file=sys.stderr, flush=True)
+            print(plain(line), file=sys.stderr, flush=True)
 
     def topology(self) -> Topology:
         """The topology, once. With --from and --topology the stored one counts, and what differs is listed. Raises BadInput."""
@@ -147,7 +147,7 @@ class Session:
     def emit(self, document: Mapping[str, Any], show: Callable[[Paper], None]) -> None:
         """The command's result: the document as JSON, or what `show` writes for people."""
         if self.json:
-            print(json.dumps(document, indent=2, ensure_ascii=False), flush=True)
+            print(json_text(document), flush=True)
         else:
             show(self.out)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 from typing import Any
 
 import typer
 
+from dr_provider.cli.paper import Paper
 from dr_provider.model.errors import BadInput, DrError, MoveFailed, Refused, TopologyInvalid
+from dr_provider.model.plain import json_text, plain
 
 __all__ = ["document_of", "report", "status_of"]
 
@@ -63,21 +64,19 @@ def document_of(error: BaseException) -> dict[str, Any]:
 def report(error: BaseException, *, as_json: bool, verbose: bool) -> int:
     """Tell the user, and give the exit status."""
     if as_json:
-        print(json.dumps(document_of(error), indent=2, ensure_ascii=False), flush=True)
+        print(json_text(document_of(error)), flush=True)
     sentence = sentence_of(error)
     _tell(sentence if sentence.startswith("dr ") else f"dr: {sentence}")
     if verbose:
-        traceback.print_exception(error, file=sys.stderr)
+        print(plain("".join(traceback.format_exception(error))), file=sys.stderr, end="", flush=True)
     return status_of(error)
 
 
 def _tell(text: str) -> None:
     """On stderr; wrapped between words on a terminal, and as it is in a pipe."""
     if not sys.stderr.isatty():
-        print(text, file=sys.stderr, flush=True)
+        print(plain(text), file=sys.stderr, flush=True)
         return
-    from dr_provider.cli.paper import Paper
-
     paper = Paper(sys.stderr)
     for line in text.splitlines():
         paper.line(line.lstrip(), indent=len(line) - len(line.lstrip()))

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
+from dr_provider.model.plain import plain
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -45,7 +47,9 @@ class Paper:
         from rich.text import Text
 
         room = max(20, self.console.width - indent - len(lead))
-        for number, part in enumerate(Text(text, style=_style(self, style)).wrap(self.console, room) or [Text()]):
+        for number, part in enumerate(
+            Text(plain(text), style=_style(self, style)).wrap(self.console, room) or [Text()]
+        ):
             part.rstrip()
             self.console.print(Text(" " * indent + (lead if number == 0 else " " * len(lead))) + part, soft_wrap=True)
 
@@ -80,7 +84,7 @@ class Paper:
         for name in header:
             table.add_column(name, overflow="fold")
         for row in rows:
-            table.add_row(*row, style=_row_style(row) if self.terminal else "")
+            table.add_row(*[plain(cell) for cell in row], style=_row_style(row) if self.terminal else "")
         if self.terminal:
             self.console.print(Padding(table, (0, 0, 0, indent), expand=False))
             return
@@ -93,7 +97,7 @@ class Paper:
     def _print(self, text: str, style: str = "") -> None:
         from rich.text import Text
 
-        self.console.print(Text(text, style=_style(self, style)), soft_wrap=True)
+        self.console.print(Text(plain(text), style=_style(self, style)), soft_wrap=True)
 
 
 def _style(paper: Paper, style: str) -> str:

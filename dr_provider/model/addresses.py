@@ -6,8 +6,21 @@ import hashlib
 import ipaddress
 import re
 from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit
 
-__all__ = ["Address", "Interface", "SshAddress", "derived_mac", "interface", "ip", "mac", "portal", "s3_url", "ssh"]
+__all__ = [
+    "Address",
+    "Interface",
+    "SshAddress",
+    "derived_mac",
+    "interface",
+    "ip",
+    "libvirt_uri",
+    "mac",
+    "portal",
+    "s3_url",
+    "ssh",
+]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
@@ -25,6 +38,9 @@ _PORTAL = re.compile(
 _S3 = re.compile(
     r"https?://(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::(?P<port>[0-9]{1,5}))?/?", re.ASCII
 )
+_LIBVIRT = re.compile(r"[a-z]+(\+[a-z0-9]+)?://[!-~]{0,1000}")
+_ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}|[0-9a-fA-F:.]+")
 _ISCSI_PORT = 3260
 
 
@@ -121,6 +137,29 @@ def s3_url(text: str) -> str:
         )
     _port(match["port"], None)
     return text.rstrip("/")
+
+
+def libvirt_uri(text: str) -> str:
+    """A libvirt URI: qemu+ssh://root@10.0.2.11/system, test:///default. The text may hold a password, so it is never repeated.
+
+    One may come from an array that a stranger has written to (`dr --from`), so it names no program that would be started here
+    (https://libvirt.org/uri.html, extra parameters).
+    """
+    if _LIBVIRT.fullmatch(text) is None:
+        raise ValueError("wanted a libvirt URI, such as qemu+ssh://root@10.0.2.11/system")
+    try:
+        parts = urlsplit(text)
+        named = {key for key, _ in parse_qsl(parts.query, keep_blank_values=True)}
+        _port(str(parts.port) if parts.port is not None else None, None)
+    except ValueError:
+        raise ValueError("wanted a libvirt URI, such as qemu+ssh://root@10.0.2.11/system") from None
+    if parts.password is not None:
+        raise ValueError("a libvirt URI may not hold a password; let the account in by a key (ssh: {identity: FILE})")
+    if not _ACCOUNT.fullmatch(parts.username or "a") or not _HOST.fullmatch(parts.hostname or "a"):
+        raise ValueError("wanted a libvirt URI with a plain account and host, such as qemu+ssh://root@10.0.2.11/system")
+    if programs := sorted(named & {"command", "netcat"}):
+        raise ValueError(f"a libvirt URI may not name a program to start ({', '.join(programs)}); leave that out")
+    return text
 
 
 def _port(text: str | None, default: int | None) -> int | None:

@@ -34,6 +34,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "SSH address": addresses.ssh,
     "portal": addresses.portal,
     "S3 URL": addresses.s3_url,
+    "libvirt URI": addresses.libvirt_uri,
 }
 LATER_DRIVERS = {"array": ("ceph", "ontap"), "host": ("hyperv",)}
 
@@ -52,7 +53,6 @@ _PATTERNS = {
     "bridge": "wanted a bridge's or network's name: letters, digits, dots, - and _, 63 characters at most",
     "dataset": "wanted the name of a ZFS pool or dataset, such as tank or tank/dr",
     "IQN": "wanted an iSCSI name in small letters, such as iqn.2026-11.org.example:west-1",
-    "libvirt URI": "wanted a libvirt URI, such as qemu+ssh://root@10.0.2.11/system",
     "bucket": "wanted a bucket's name: 3 to 63 small letters, digits, dots and -",
     "word": "wanted letters, digits, dots, - and _, 64 characters at most",
     "text": "wanted one line of text without control characters",
@@ -136,7 +136,7 @@ def _sentences(error: ValidationError) -> Iterator[tuple[Path, str]]:
             yield path, _wrong_type(value, wanted, within)
         case "pattern":
             yield path, f"found {show(value)}; {_PATTERNS.get(str(within.get('title')), 'wanted other text')}"
-        case "title" if within.get("title") in ("credential reference", "S3 URL"):
+        case "title" if within.get("title") in ("credential reference", "S3 URL", "libvirt URI"):
             yield path, error.message  # what stands there may be the secret itself
         case "title":
             yield path, f"found {show(value)}; {error.message}"

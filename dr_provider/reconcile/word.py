@@ -9,6 +9,7 @@ from dr_provider.model.errors import BadInput
 
 __all__ = ["Word", "ask_for_word", "parse_word"]
 
+_LONGEST = 500
 _WORD = re.compile(r"\s*(\d{1,9})\s*:\s*(\S.*)", re.DOTALL)
 
 
@@ -26,9 +27,9 @@ def parse_word(plan: str, text: str | None) -> Word | None:
     if text is None:
         return None
     match = _WORD.fullmatch(text)
-    if match is None or not match[2].isprintable():
+    if match is None or not match[2].isprintable() or len(match[2]) > _LONGEST:
         raise BadInput(
-            f"the operator's word for plan {plan}: wanted 'EPOCH: REASON' (such as '3: power lost at east'), found {text!r}; nothing was done"
+            f"the operator's word for plan {plan}: wanted 'EPOCH: REASON' (such as '3: power lost at east'), found {text[:80]!r}; a reason is one line of at most {_LONGEST} characters; nothing was done"
         )
     return Word(int(match[1]), match[2].strip())
 

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dr_provider.model.plain import plain
+
 if TYPE_CHECKING:
     from dr_provider.model.records import StoredTopology
     from dr_provider.model.topology import Topology
@@ -50,7 +52,7 @@ _said: set[str] = set()
 def say(line: str) -> None:
     """A line for people: what the provider process writes to stderr, the engine shows under the stack."""
     # In one piece: other threads have lines of their own.
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{plain(line)}\n")
     sys.stderr.flush()
 
 

@@ -211,6 +211,20 @@ def test_names_that_could_reach_a_shell_are_refused(pair: Pair, name: str) -> No
         pair.a.put_record(f"shop/{name} /x", "v")
 
 
+@pytest.mark.parametrize("name", ["../../etc/x", "a b", "a\nb", "\x1b[2J", "-x"])
+def test_names_that_come_with_a_transfer_are_refused(pair: Pair, name: str) -> None:
+    volume(pair.a)
+    pair.a.snapshot(["shop"], "s1")
+    stream = pair.a.send("shop", None, "s1")
+    for hostile in (
+        replace(stream, snapshot=replace(stream.snapshot, name=name)),
+        replace(stream, luns={name: replace(stream.luns["db"], name=name)}),
+    ):
+        with pytest.raises(BadInput):
+            pair.b.receive("shop", hostile, OWNER)
+    assert "shop" not in pair.b.state().volumes
+
+
 # -- records and guards -------------------------------------------------------------------------
 
 

@@ -69,6 +69,7 @@ class TransferCalls(SendCalls):
         guard: Guard = NO_GUARD,
     ) -> int:
         check_name("volume", volume)
+        check_name("snapshot", stream.snapshot.name)
         token = uuid.uuid4().hex
         with self._changing(guard) as db:
             faults.refuse_transfer(faults.read(db), self._where, stream.array, stream.site)

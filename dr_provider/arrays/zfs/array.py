@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from dr_provider.arrays.base import NO_GUARD, Array, check_key, check_name
 from dr_provider.arrays.zfs.calls import owner_words
@@ -129,7 +130,12 @@ class ZfsArray(TransferCalls, Array):
         luns: Mapping[str, Any] = self._options["luns"]
         name = iqn(self.name, check_name("volume", volume), check_name("LUN", lun))
         chap = luns.get("chap")
-        user, secret = (f"{chap['user']}@", f"?secret={chap['password']}") if chap else ("", "")
+        # A reference to the password, never the password: this stands in definitions, and with them in records.
+        user, secret = (
+            (f"{quote(str(chap['user']), safe='')}@", f"?secret={quote(str(chap['password']), safe=':/')}")
+            if chap
+            else ("", "")
+        )
         return f"iscsi://{user}{luns['portal']}/{name}/1{secret}"
 
     def put_volume_records(self, volumes: Sequence[str], key: str, value: str, guard: Guard = NO_GUARD) -> None:

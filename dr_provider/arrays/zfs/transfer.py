@@ -110,6 +110,10 @@ class TransferCalls(Calls):
         guard: Guard = NO_GUARD,
     ) -> int:
         check_name("volume", volume)
+        # The other array may be anybody's: what it calls things becomes names and paths on this one.
+        check_name("snapshot", stream.snapshot.name)
+        for lun in stream.luns:
+            check_name("LUN", lun)
         if not isinstance(stream, ZfsStream) or stream.source is None:
             raise Conflict(
                 f"volume {volume}: array {stream.array} is of another kind than {self._where}, and zfs takes only what zfs sends; "

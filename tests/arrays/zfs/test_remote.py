@@ -102,6 +102,10 @@ def test_iscsi_names_are_legal_and_differ() -> None:
         ("cannot set property for 'tank/x': permission denied", "NotReady"),
         ("sudo: a password is required", "NotReady"),
         ("cannot receive: something of a later version", "DeviceFault"),
+        # What zfs-fuse 0.7.0 said of streams with a flipped bit, cut short, and of other bytes.
+        ("cannot receive new filesystem stream: invalid stream (checksum mismatch)", "CorruptRecord"),
+        ("cannot receive incremental stream: invalid backup stream", "DeviceFault"),
+        ("cannot receive: invalid stream (bad magic number)", "CorruptRecord"),
     ],
 )
 def test_each_failure_has_its_kind_and_names_the_array(said: str, kind: str) -> None:

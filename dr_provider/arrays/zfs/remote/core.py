@@ -214,7 +214,9 @@ def zfs(ctx: Context, *words: str, patience: float = BUSY_PATIENCE) -> str:
 
 
 def _said(words: Sequence[str]) -> str:
-    """The words for a sentence: long property values cut short."""
+    """The words for a sentence: long property values cut short, and passwords left out."""
+    if "--password" in words:
+        words = words[: words.index("--password")]
     return " ".join(word if len(word) <= 80 else f"{word[:60]}..." for word in words[:12])
 
 
@@ -237,6 +239,21 @@ _WORDS = (
     ("dataset does not exist", "NotFound", "see `zfs list -t all` there"),
     ("could not find any snapshots", "NotFound", "see `zfs list -t all` there"),
     ("already exists", "Conflict", "see `zfs list -t all` there"),
+    (
+        "checksum mismatch",
+        "CorruptRecord",
+        "what arrived is not what was sent, and nothing of it appears; the next transfer sends it again",
+    ),
+    (
+        "bad magic number",
+        "CorruptRecord",
+        "what arrived is no stream of zfs, and nothing of it appears; the next transfer sends it again",
+    ),
+    (
+        "invalid backup stream",
+        "DeviceFault",
+        "the stream ended before its end, and nothing of it appears; the next transfer sends it again",
+    ),
     ("name is too long", "BadInput", "choose shorter names for the plan, the volume or the dataset"),
 )
 
