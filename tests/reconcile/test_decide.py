@@ -47,9 +47,8 @@ BACK = ["reverse", "protect"]
 BRING = ["final", "bring", "choose", "break"]
 
 
-@pytest.mark.parametrize(
-    ("seen", "want", "kind", "wanted"),
-    [
+# fmt: off
+DONE: list[tuple[PlanView, dict[str, Any], str, list[str]]] = [
         (view(), {}, "none", []),
         (view(), {"site": "east"}, "none", []),
         (view(east=replace(ACTIVE, mapped=("app",))), {}, "repair", ["export"]),
@@ -102,16 +101,18 @@ BRING = ["final", "bring", "choose", "break"]
          ["claim", "stop", "fence", "prove", "commit", "keep", "demote", "keep", "demote", "backup", "send", "settle"]),
         (moved(claim=claim("west", 3, kind="resolve"), east=replace(RETURNED, mapped=False)), {"site": "west"}, "resolve",
          ["prove", "commit", "keep", "demote", "keep", "demote", "backup", "send", "settle"]),
-    ],
-)  # fmt: skip
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("seen", "want", "kind", "wanted"), DONE)
 def test_what_is_done(seen: PlanView, want: dict[str, Any], kind: str, wanted: list[str]) -> None:
     decision = answer(seen, **want)
     assert (decision.refused, decision.kind, verbs(decision)) == ((), kind, wanted)
 
 
-@pytest.mark.parametrize(
-    ("seen", "want", "said"),
-    [
+# fmt: off
+WHY_NOT: list[tuple[PlanView, dict[str, Any], list[str]]] = [
         (view(silent=["east"]), {"site": "west"},
          ["nothing proves that db, app, web no longer run at east", "east-a gave no answer", "silence proves nothing",
           'dr:force: {shop: "1: <reason>"}', '--force "1: <reason>"']),
@@ -151,8 +152,11 @@ def test_what_is_done(seen: PlanView, want: dict[str, Any], kind: str, wanted: l
         (moved(split=split()), {"goal": "resolve", "site": "east"}, ["volume vol-1 is not at east as one that can be written"]),
         (moved(split=split(), silent=["east"]), {"goal": "resolve", "site": "west"},
          ["nothing proves that db, app, web does not run at east", '--force "2: <reason>"']),
-    ],
-)  # fmt: skip
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("seen", "want", "said"), WHY_NOT)
 def test_why_not(seen: PlanView, want: dict[str, Any], said: list[str]) -> None:
     decision = answer(seen, **want)
     assert decision.actions == ()
