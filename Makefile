@@ -12,12 +12,13 @@ SETUP = @PATH="$(OUTSIDE_PATH)"; command -v $(PYTHON) >/dev/null || { echo "$(NO
 	$(PYTHON) -m tools.setup
 TEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup setup-python demo lab-demo test test-fast test-engine test-lab lint format bench bench-lab lab lab-down clean
+.PHONY: help setup setup-python demo lab-demo test test-fast test-engine test-lab coverage mutants lint format bench bench-lab lab lab-down clean
 
 help:
 	@echo "make demo         watch a failover, a failback and a drill with a real 'pulumi up'"
 	@echo "make lab-demo     the same on real sites: ZFS, iSCSI, QEMU guests (Debian, as root; KEEP=1 leaves them up)"
-	@echo "make test         the whole test suite (test-fast: without the Pulumi engine; test-engine: only with it)"
+	@echo "make test         the test suite (test-fast: without the Pulumi engine; test-engine: with it, and the long cases; LONG=1: only those)"
+	@echo "make coverage     how much of the reconciler the tests run; make mutants: whether they notice when a decision changes"
 	@echo "make test-lab     the drivers for real machines, and their failures, in a lab of its own (Debian, as root; KEEP=1 leaves it up)"
 	@echo "make lint         ruff, mypy --strict, import-linter (format: let ruff write)"
 	@echo "make bench        the benchmarks (bench-lab: of the real stack, in a lab of their own; Debian, as root; KEEP=1 leaves it up)"
@@ -41,13 +42,20 @@ lab-demo: setup
 
 # The limit ends a run that hangs; the suite itself takes some 5 minutes on two quiet cores.
 test: setup
-	@$(BIN)/python -m tools.within 1800 $(TEST)
+	@$(BIN)/python -m tools.within 1800 $(TEST) -m "not long"
 
 test-fast: setup-python
-	@$(TEST) -m "not engine"
+	@$(TEST) -m "not engine and not long"
 
 test-engine: setup
-	@$(TEST) -m engine
+	@$(TEST) -m "$(if $(LONG),long,engine or long)"
+
+# What the decision is made of, with every branch, and the reconciler as a whole.
+coverage: setup-python
+	@$(BIN)/python -m tools.coverage
+
+mutants: setup-python
+	@$(BIN)/python -m tools.mutants
 
 test-lab: setup
 	@$(BIN)/python -m lab.testing

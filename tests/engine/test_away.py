@@ -52,7 +52,7 @@ def volumes(shop: Project) -> dict[str, set[str]]:
     return {f"{name}/{v.name}": set(v.luns) for name, state in states.items() for v in state.volumes.values()}
 
 
-@pytest.mark.parametrize("lost", ["site:east", "site:west"])
+@pytest.mark.parametrize("lost", ["site:east", pytest.param("site:west", marks=pytest.mark.long)])
 def test_with_a_dark_site_nothing_is_deleted_or_replaced(shop: Project, lost: str) -> None:
     shop.bench.lose(lost)
     dark = shop.run("refresh", "--yes", "--skip-preview")
@@ -66,6 +66,7 @@ def test_with_a_dark_site_nothing_is_deleted_or_replaced(shop: Project, lost: st
     shop.no_changes()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lost", ["site:east", "site:west"])
 def test_destroy_with_a_dark_side_keeps_the_data_and_nothing_comes_back(shop: Project, lost: str) -> None:
     before = volumes(shop)
@@ -94,6 +95,7 @@ def test_destroy_with_a_dark_side_keeps_the_data_and_nothing_comes_back(shop: Pr
     shop.no_changes()
 
 
+@pytest.mark.long
 def test_a_plan_removed_in_the_middle_of_its_move_waits_for_it(project: Callable[..., Project]) -> None:
     shop = project(change=spare)
     shop.make_stack(activeSites={"shop": "east"})
@@ -119,6 +121,7 @@ def test_a_plan_removed_in_the_middle_of_its_move_waits_for_it(project: Callable
     assert volumes(shop) == before, "a plan that goes leaves its data"
 
 
+@pytest.mark.long
 def test_a_renamed_topology_is_refused_and_set_back(shop: Project) -> None:
     before = shop.production()
     rewrite(shop, lambda document: None, name="shop-tset")

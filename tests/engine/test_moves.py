@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dr_provider.reconcile.decision import Want
 from dr_provider.reconcile.run import run_plan
 from tests.engine.bench import Project
@@ -69,6 +71,7 @@ def test_lost_hosts_lose_no_data(shop: Project) -> None:
     shop.no_changes()
 
 
+@pytest.mark.long
 def test_a_lost_array_moves_its_plan(shop: Project) -> None:
     shop.bench.lose("array:east-a")
     shop.configure(activeSites={"shop": "west"}, force=WORD)
@@ -79,6 +82,7 @@ def test_a_lost_array_moves_its_plan(shop: Project) -> None:
     shop.no_changes()
 
 
+@pytest.mark.long
 def test_a_lost_link_loses_only_by_the_word(shop: Project) -> None:
     shop.write()
     shop.bench.lose("link:east/west")

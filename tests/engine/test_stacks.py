@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.engine.bench import Project
 from tests.support.topologies import write_topology
 
@@ -45,6 +47,7 @@ def test_a_drill_leaves_nothing_behind(shop: Project) -> None:
     assert after["running"] == before["running"]
 
 
+@pytest.mark.long
 def test_replaces_and_a_changed_parent_touch_nothing(project: Callable[..., Project]) -> None:
     # With deleteData a naive delete of the replaced resources would destroy everything.
     def deleting(document: dict[str, Any]) -> None:
@@ -104,6 +107,7 @@ def test_a_second_stack_owns_nothing_until_it_adopts(shop: Project) -> None:
     assert shop.production() == before
 
 
+@pytest.mark.long
 def test_destroy_keeps_the_data_and_a_new_stack_takes_it_back(shop: Project) -> None:
     ledgers = shop.production()["ledgers"]
     shop.run("destroy", "--yes", "--skip-preview")
