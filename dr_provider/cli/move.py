@@ -1,4 +1,4 @@
-"""`dr failover`, `failback`, `abort`, `resolve`, `restart`, `start`: decide, show, ask, run, and say what stands."""
+"""`dr failover`, `failback`, `rollback`, `commit`, `abort`, `resolve`, `restart`, `start`: decide, show, ask, run, and say what stands."""
 
 from __future__ import annotations
 
@@ -83,6 +83,35 @@ def failback(
     """
     spec = plan_named(session, plan, "failback")
     return _move(session, spec.name, spec.home, force, point, dry_run=dry_run, yes=yes, doing="failback")
+
+
+def rollback(
+    session: Session, plan: PlanArgument = None, force: Force = None, dry_run: DryRun = False, yes: Yes = False
+) -> int:
+    """Within its commit window: go back to the side that the plan was moved from, as it was left. What was written since is kept as safety copies.
+
+    \b
+    dr rollback shop --dry-run
+    dr rollback shop
+    """
+    from dr_provider.reconcile.decision import Want
+
+    spec = plan_named(session, plan, "rollback")
+    must_be_able_to_ask("rollback", yes=yes or dry_run)
+    _check_word(spec.name, force)
+    return _decide_and_run(session, spec.name, Want(word=force, goal="rollback"), dry_run=dry_run, yes=yes)
+
+
+def commit(session: Session, plan: PlanArgument = None, dry_run: DryRun = False) -> int:
+    """End the commit window of a move before its time: the side that was left becomes a copy again.
+
+    \b
+    dr commit shop
+    """
+    from dr_provider.reconcile.decision import Want
+
+    spec = plan_named(session, plan, "commit")
+    return _decide_and_run(session, spec.name, Want(goal="commit"), dry_run=dry_run, yes=True)
 
 
 def abort(session: Session, plan: PlanArgument = None, dry_run: DryRun = False) -> int:
@@ -356,5 +385,5 @@ def _show_results(session: Session, documents: dict[str, dict[str, Any]]) -> Non
 
 
 def add(app: typer.Typer) -> None:
-    for function in (failover, failback, abort, resolve, restart, start):
+    for function in (failover, failback, rollback, commit, abort, resolve, restart, start):
         command(app, panel="Move")(function)

@@ -18,6 +18,7 @@ _KINDS = {
     "repair": "a repair",
     "abort": "calling the move off",
     "resolve": "keeping one side of a split",
+    "rollback": "going back to the side as it was left",
     "drill": "a drill",
 }
 _ON_ONE_SCREEN = 40
@@ -33,7 +34,7 @@ def decision(paper: Paper, document: Mapping[str, Any], *, whole: bool) -> None:
     if refused and document["kind"] != "none":
         kind = f"{_KINDS.get(document['kind'], document['kind'])}, refused"
     paper.line(f"Plan {document['plan']}: {kind}{way}", "bold red" if refused else "bold")
-    if actions and document["kind"] in ("planned", "disaster", "resolve"):
+    if actions and document["kind"] in ("planned", "disaster", "resolve", "rollback"):
         paper.pairs(
             [
                 ("recovery point", document["point"] or _no_point(document)),
@@ -100,10 +101,17 @@ def outcome(paper: Paper, document: Mapping[str, Any]) -> None:
     if isinstance(status, Mapping):
         stands(paper, plan, status)
     facts = []
-    if not document.get("error") and document.get("kind") in ("planned", "disaster", "resolve", "abort", "create"):
+    if not document.get("error") and document.get("kind") in (
+        "planned",
+        "disaster",
+        "resolve",
+        "rollback",
+        "abort",
+        "create",
+    ):
         facts = [
             ("recovery point", document.get("point") or ""),
-            ("loss", document["loss"]["statement"] if document["kind"] in ("planned", "disaster") else ""),
+            ("loss", document["loss"]["statement"] if document["kind"] in ("planned", "disaster", "rollback") else ""),
         ]
     if document.get("seconds") is not None:
         facts.append(("time taken", span(document["seconds"])))

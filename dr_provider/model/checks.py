@@ -118,8 +118,6 @@ def _plan(draft: Draft, plan: PlanSpec, report: Report) -> None:
             f"{format_duration(plan.rpo)} is less than replicate.every, {every}, so it could never be kept; "
             f"wanted at least {every}, or a smaller replicate.every",
         )
-    if plan.commit_window is not None:
-        report.add((*path, "commitWindow"), "a commit window is not built yet; leave it out")
 
 
 def _plan_sites(draft: Draft, plan: PlanSpec, report: Report) -> None:

@@ -154,6 +154,10 @@ class Epoch(Record):
     proof: tuple[str, ...] = ()
     loss_seconds: float | None = None
     loss_statement: str = ""
+    window_until: str | None = None
+    """Until then the side that the move left stays as it was, and the plan can go back to it (None: no such window)."""
+    window_closed: bool = False
+    """The window was ended on record, before anything of that side is changed: there is no way back to it, whatever a clock says."""
 
 
 @dataclass(frozen=True)

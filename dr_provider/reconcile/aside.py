@@ -88,7 +88,8 @@ def decide_abort(view: PlanView, want: Want) -> Decision:
         else [steps.add("aborting", "", f"mark the move to {target} (epoch {claim.number}) as called off")]
     )
     warnings = []
-    for name in view.volume_names if claim.kind != "resolve" else ():
+    # A resolve and a rollback break nothing before their commit.
+    for name in view.volume_names if claim.kind not in ("resolve", "rollback") else ():
         array, copy = view.copy_array(name, target), view.volume(name, target)
         if copy is not None and copy.writable:
             steps.add("remirror", name, f"make {name} on {array} a destination again, at {claim.point}", after=marked,

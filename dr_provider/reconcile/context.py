@@ -130,8 +130,8 @@ class Run:
         """The plan's arrays that answered, in their fixed order."""
         return tuple(a for a in self.world.topology.plan_arrays(self.plan) if self.view.seen.array(a) is not None)
 
-    def write_all(self, key: str, text: str | None, *, must: Iterable[str]) -> None:
-        """Put (None: delete) a record on every array of the plan that answers; raises where one of `must` cannot."""
+    def write_all(self, key: str, text: str | None, *, must: Iterable[str], but: Iterable[str] = ()) -> None:
+        """Put (None: delete) a record on every array of the plan that answers, but those of `but`; raises where one of `must` cannot."""
         needed = set(must)
 
         def write(name: str) -> None:
@@ -144,7 +144,7 @@ class Run:
                 if name in needed:
                     raise
 
-        abreast(sorted(set(self.answering()) | needed), write)
+        abreast(sorted((set(self.answering()) | needed) - set(but)), write)
 
     # -- VMs ----------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from dr_provider.model.state import SnapshotState, VolumeState
 from dr_provider.protection.lines import line_of, newest_on
 from dr_provider.reconcile.view import PlanView
 
-__all__ = ["CopyStanding", "common_snapshot", "standing", "wrote_after"]
+__all__ = ["CopyStanding", "common_snapshot", "lost_here", "standing", "wrote_after"]
 
 Standing = Literal["unknown", "absent", "mirrored", "clean", "diverged", "foreign"]
 
@@ -78,3 +78,21 @@ def wrote_after(copy: CopyStanding, commit_time: str) -> bool:
         and copy.last_write is not None
         and keys.at(copy.last_write) > keys.at(commit_time)
     )
+
+
+def lost_here(view: PlanView, active: str) -> list[tuple[str, str]]:
+    """Volumes that are missing where the plan is active while another answering copy holds data."""
+    found = []
+    for name in view.volume_names:
+        if view.array_state(name, active) is None or view.volume(name, active) is not None:
+            continue
+        holders = [s for s in view.spec.sites if s != active and (v := view.volume(name, s)) is not None and v.used]
+        if holders:
+            array = view.copy_array(name, active)
+            found.append(
+                (
+                    name,
+                    f"it is lost at {active} (not on {array}) while {', '.join(holders)} holds a copy; it is not made anew",
+                )
+            )
+    return found

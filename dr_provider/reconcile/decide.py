@@ -28,12 +28,14 @@ from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.points import fetches, full_copies, parts_at
 from dr_provider.reconcile.repair import decide_repair, fence_mapped, level_copies, restore_copies, stop_stale
 from dr_provider.reconcile.restoring import unfinished
+from dr_provider.reconcile.rollback import decide_commit, decide_rollback
 from dr_provider.reconcile.source import Source, look_at_source
-from dr_provider.reconcile.starts import add_starts, unasked
-from dr_provider.reconcile.steps import Steps, started_before
+from dr_provider.reconcile.starts import add_room, add_starts, add_stops, unasked
+from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.terms import (
     choose,
     drills_in_the_way,
+    how_to_finish,
     is_beyond,
     is_broken,
     loss_of,
@@ -44,6 +46,8 @@ from dr_provider.reconcile.terms import (
     word_notes,
 )
 from dr_provider.reconcile.view import PlanView
+from dr_provider.reconcile.wayback import way_back
+from dr_provider.reconcile.window import add_end, opens, said_at_commit, window_of
 from dr_provider.reconcile.word import Word, ask_for_word, parse_word
 
 __all__ = ["decide"]
@@ -63,10 +67,14 @@ def decide(view: PlanView, want: Want) -> Decision:
         return decide_create(view, want)
     if claim is not None:
         return _under_way(view, want, claim, epoch, word)
+    if want.goal == "rollback":
+        return decide_rollback(view, want, epoch)
     moving = want.site not in (None, epoch.site)
     # A move says itself whether it needed the word.
     notes = () if moving else word_notes(plan, word, epoch, used=bool(unasked(view, epoch)))
-    if want.site is None or want.site == epoch.site:
+    if want.goal == "commit":
+        decision = decide_commit(view, want, epoch)
+    elif want.site is None or want.site == epoch.site:
         decision = decide_repair(view, want)
     elif (reason := not_meant(view, want, epoch, word)) is not None:
         base = decide_repair(view, replace(want, site=None))
@@ -79,20 +87,25 @@ def decide(view: PlanView, want: Want) -> Decision:
 def _under_way(view: PlanView, want: Want, claim: Claim, epoch: Epoch, word: Word | None) -> Decision:
     """A claim is open: the move is finished, or called off, before anything else."""
     plan = view.spec.name
-    if want.goal in ("restart", "restore"):
+    if want.goal in ("restart", "restore", "commit"):
+        what = {"restart": "no VM is restarted", "restore": "no VM is restored"}.get(
+            want.goal, "no commit window is ended"
+        )
         return Decision(plan, "none", authority=epoch.site).with_refusal(
-            f"plan {plan}: a move to {claim.site} is under way (epoch {claim.number}), so no VM is {'restarted' if want.goal == 'restart' else 'restored'} at {epoch.site}; "
-            f"finish it with dr failover {plan} --to {claim.site}, or call it off with dr abort {plan}"
+            f"plan {plan}: a move to {claim.site} is under way (epoch {claim.number}), so {what} at {epoch.site}; "
+            f"finish it with {how_to_finish(plan, claim)}, or call it off with dr abort {plan}"
         )
     if claim.aborting:
         return decide_abort(view, want)
     if claim.kind == "resolve" and want.site in (None, claim.site):
         return decide_resolve(view, replace(want, goal="resolve", site=claim.site))
-    if claim.kind != "resolve" and want.site in (None, claim.site):
+    if claim.kind == "rollback" and want.site in (None, claim.site):
+        return decide_rollback(view, want, epoch)
+    if claim.kind not in ("resolve", "rollback") and want.goal != "rollback" and want.site in (None, claim.site):
         return _move(view, replace(want, site=claim.site), epoch, word, claim)
     return Decision(plan, "none", claim.from_site, claim.site, claim.from_site).with_refusal(
-        f"plan {plan}: a {'resolve' if claim.kind == 'resolve' else 'move'} to {claim.site} is under way (epoch {claim.number}, claimed {claim.time} by {claim.by}); "
-        f"finish it with dr {f'resolve {plan} --keep' if claim.kind == 'resolve' else f'failover {plan} --to'} {claim.site}, or call it off with dr abort {plan}"
+        f"plan {plan}: a {claim.kind if claim.kind in ('resolve', 'rollback') else 'move'} to {claim.site} is under way (epoch {claim.number}, claimed {claim.time} by {claim.by}); "
+        f"finish it with {how_to_finish(plan, claim)}, or call it off with dr abort {plan}"
     )
 
 
@@ -116,7 +129,9 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
         before = stop_stale(view, epoch, [target], steps, [])[target]
         if before.evidence:
             return _split_found(decision, target, before.evidence)
-        warnings += restore_copies(view, origin, [target], steps, after=steps.ids("stop", "fence"))
+        if (left := window_of(view)) is not None and left.site == target:
+            add_end(view, steps, after=steps.ids("stop", "fence"))
+        warnings += restore_copies(view, origin, [target], steps, after=steps.ids("stop", "fence", "end-window"))
         prelude = [action.id for action in steps.actions]
 
     point, final, sentence = choose(view, want, claim, source, target, brought_back=bool(prelude))
@@ -189,12 +204,7 @@ def _actions(
     names = tuple(name for name in view.volume_names if not chosen or point is None or name in point.intent.members)
 
     # 1. capacity, then the claim: before anything is stopped or unmapped
-    used = sorted(set(hosts.values()))
-    said = "; ".join(f"{h}: {', '.join(sorted(vm for vm, at in hosts.items() if at == h))}" for h in used)
-    reserve = steps.add(
-        "reserve", "", f"keep CPUs and memory at {target} ({said})", after=prelude, group="claim",
-        hosts=";".join(f"{vm}={host}" for vm, host in sorted(hosts.items())),
-    )  # fmt: skip
+    reserve = add_room(view, target, hosts, steps, after=prelude)
     gate = [reserve]
     if claim is None:
         sentence = f"claim epoch {number} for {target}"
@@ -213,13 +223,7 @@ def _actions(
         ]
 
     # 2. the source holds still: stopped in reverse tier order, its LUNs unmapped, and that is proved
-    places = view.running_at(origin)
-    running = {place_.vm for place_ in places}
-    for vm in reversed(view.spec.members):
-        for host in [place_.host for place_ in places if place_.vm == vm]:
-            later = [f"stop:{w}" for w in view.spec.members if vm in started_before(view.spec, w) and w in running]
-            steps.add("stop", vm, f"stop VM {vm} on {host}", after=[*gate, *later], needed=planned, vm=vm, host=host)
-    stopped = [*gate, *(i for i in steps.ids("stop") if i not in prelude)]
+    stopped = [*gate, *add_stops(view, origin, steps, after=gate, needed=planned)]
     copies = [standing(view, name, target, origin) for name in view.volume_names]
     fenced = fence_mapped(copies, steps, after=stopped, needed=planned)
     broken = [name for name in names if is_broken(view, claim, name, target)]
@@ -259,17 +263,17 @@ def _actions(
         sentence = f"take the LUNs of {name} on {array} offline and online"
         scanned.append(steps.add("online", name, sentence, after=wait, group="scan", volume=name, array=array))
     online = tuple(scanned)
-    for host in used:
+    for host in sorted(set(hosts.values())):
         scanned.append(steps.add("rescan", host, f"rescan storage on {host}", after=online, group="scan", host=host))
     sentence = f"scan the volumes at {target} for the backups of plan {plan}"
     scan = steps.add("scan", "", sentence, after=scanned, site=target)
 
     # 5. the commit, then the VMs, then the way back
-    commit = steps.add(
-        "commit", "", f"commit epoch {number}: plan {plan} is active at {target}", after=[scan], site=target
-    )
+    window = opens(view, source)
+    sentence = f"commit epoch {number}: plan {plan} is active at {target}{said_at_commit(origin, window)}"
+    commit = steps.add("commit", "", sentence, after=[scan], site=target, window="" if window is None else str(window))
     add_starts(view, hosts, steps, after=[commit])
-    _way_back(view, steps, target, commit)
+    way_back(view, steps, target, commit, untouched=origin if window is not None else None)
 
 
 def _bring_final(view: PlanView, steps: Steps, move: _Move, proved: list[str]) -> list[str]:
@@ -295,30 +299,3 @@ def _bring_final(view: PlanView, steps: Steps, move: _Move, proved: list[str]) -
             sent += hop
     sentence = "choose the final snapshot as the recovery point"
     return [steps.add("choose", "", sentence, after=[*ready, *sent], group="transfer", site=target)]
-
-
-def _way_back(view: PlanView, steps: Steps, target: str, commit: str) -> None:
-    """Every other side that answers becomes a copy of the new one, and gets a recovery point from there."""
-    turned = []
-    for site in view.others(target):
-        whole = all(
-            view.array_state(name, site) is not None and view.linked(name, site, target) for name in view.volume_names
-        )
-        if not whole:
-            continue
-        turned.append(site)
-        for name in view.volume_names:
-            array = view.copy_array(name, site)
-            origin = site == view.active
-            subject = name if origin else f"{name}@{site}"
-            sentence = (
-                f"reverse the mirror of volume {name}: {target} to {site}"
-                if origin
-                else f"bring volume {name} on {array} in line with {target}"
-            )
-            steps.add("reverse", subject, sentence, after=[commit], last=steps.ids("start"), group="reverse",
-                      needed=False, volume=name, array=array, site=site)  # fmt: skip
-    if turned:
-        sentence = f"take a recovery point at {target} and send it to {' and '.join(turned)}"
-        steps.add("protect", "", sentence, after=[commit], last=[*steps.ids("start"), *steps.ids("reverse")],
-                  group="reverse", needed=False, site=target, other=",".join(turned))  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Literal
 
 __all__ = ["Action", "Decision", "Kind", "Loss", "Want"]
 
-Kind = Literal["none", "create", "planned", "disaster", "repair", "abort", "resolve", "drill"]
+Kind = Literal["none", "create", "planned", "disaster", "repair", "abort", "resolve", "rollback", "drill"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,9 @@ class Want:
 
     `word`: the operator's word as written ("3: reason"). `point`: a point's id or an RFC 3339 time. `by`: who asks, for the records.
     `stack`: "project/stack" whose declaration this is; None: a command, which always may move. `goal`: `abort` and `resolve` are
-    their own; `site` of a resolve is the one to keep. `restart`: the steady state, and VMs of lost hosts are restarted on others of the site. `restore`: the steady state, and nothing of a move.
+    their own; `site` of a resolve is the one to keep. `restart`: the steady state, and VMs of lost hosts are restarted on others of the site.
+    `restore`: the steady state, and nothing of a move. `commit`: the steady state, and an open commit window is ended; `rollback`: back to the
+    side that it leaves untouched.
     """
 
     site: str | None = None
@@ -25,7 +27,7 @@ class Want:
     point: str | None = None
     by: str = "dr"
     stack: str | None = None
-    goal: Literal["move", "abort", "resolve", "restart", "restore"] = "move"
+    goal: Literal["move", "abort", "resolve", "restart", "restore", "commit", "rollback"] = "move"
     uncommitted: bool = False
     """For an abort: the asker knows that the commit was never begun (it is the run that has just failed before it)."""
     adopt: bool = False

@@ -21,8 +21,10 @@ from dr_provider.reconcile.cycle import Cycle, ProtectOutcome, Stop, Transfer
 from dr_provider.reconcile.due import Due, next_due, what_is_due
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.places import backup_places
+from dr_provider.reconcile.terms import how_to_finish
 from dr_provider.reconcile.transfers import claim_guard, mirrors_of, open_mirrors, say_unreached, send_all
 from dr_provider.reconcile.view import PlanView
+from dr_provider.reconcile.window import left_untouched
 from dr_provider.reconcile.world import World
 
 __all__ = [
@@ -97,7 +99,7 @@ def refuse(view: PlanView) -> None:
     if claim is not None:
         raise MoveInProgress(
             f"plan {plan}: a move to {claim.site} is under way (epoch {claim.number}, by {claim.by}), so nothing is backed up or sent now; "
-            f"finish it with dr failover {plan} --to {claim.site}, or call it off with dr abort {plan}"
+            f"finish it with {how_to_finish(plan, claim)}, or call it off with dr abort {plan}"
         )
     silent = view.silent_arrays(str(active))
     if silent:
@@ -233,6 +235,7 @@ def spared_sites(view: PlanView) -> tuple[str, ...]:
         if epoch is None or any(view.known_epoch(a) < epoch.number for a in arrays):
             found.add(site)
     found |= {mirror.to_site for mirror in mirrors_of(view) if mirror.state in ("broken", "split")}
+    found |= {site for site in (left_untouched(view),) if site is not None}
     return tuple(sorted(found))
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from dr_provider.model import keys
 from dr_provider.model.records import Epoch
 from dr_provider.model.state import Silent
-from dr_provider.reconcile.copies import CopyStanding, standing, wrote_after
+from dr_provider.reconcile.copies import CopyStanding, lost_here, standing, wrote_after
 from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.fencing import pin_steps
 from dr_provider.reconcile.mending import mend_records
@@ -26,6 +26,7 @@ from dr_provider.reconcile.starts import add_starts, export_again, start_vms, un
 from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.tombstones import clear_removed
 from dr_provider.reconcile.view import PlanView, VmPlace
+from dr_provider.reconcile.window import add_end, left_untouched, window_line
 from dr_provider.reconcile.word import parse_word
 
 __all__ = [
@@ -88,13 +89,17 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
         starts = add_starts(view, hosts, steps, after=before, first=first)
         degraded += said + waits
     if not any(side.evidence for side in stale.values()):
-        ready = [other for other, side in stale.items() if side.ready]
+        left = left_untouched(view) if want.goal != "commit" else None
+        if left is None and (want.goal == "commit" or not unsure):
+            before = [*before, *add_end(view, steps, after=before)]
+        ready = [other for other, side in stale.items() if side.ready and other != left]
         warnings += restore_copies(view, active, ready, steps, after=before, last=starts)
         # Where the other side cannot be asked this one might be the past one: then it is only said.
-        notes += clear_removed(view, Steps() if unsure else steps, after=before)
+        notes += clear_removed(view, Steps() if unsure or left else steps, after=before)
+        notes += [f"plan {plan}: {window_line(view)}"] if left else []
     if want.point is not None and want.site == active:
         notes.append(f"plan {plan}: a recovery point applies to a move only, and the plan is at {active} already")
-    for name, reason in _newer_elsewhere(view, active):
+    for name, reason in lost_here(view, active):
         warnings.append(f"volume {name}: {reason}")
     actions = steps.done()
     return Decision(
@@ -123,7 +128,8 @@ def _records(view: PlanView, epoch: Epoch, steps: Steps) -> list[str]:
     for host in view.new_hosts:
         steps.add("create-host", host, f"make host {host}", group="create", needed=False, host=host)
     pin_steps(view, steps, after=ids)
-    behind = [a for a in sorted(view.epochs) if not any(e.id == epoch.id for e in view.epochs[a])]
+    known = (epoch.id, epoch.window_closed)
+    behind = [a for a in sorted(view.epochs) if not any((e.id, e.window_closed) == known for e in view.epochs[a])]
     done = sorted({*behind, *view.leftover_claims})
     if done:
         said = f"write epoch {epoch.number} ({epoch.site}) to {', '.join(done)}"
@@ -381,21 +387,3 @@ def _established(view: PlanView, volume: str, active: str) -> bool:
     """Whether the volume has been in use: an absent copy of a volume that is only being made is its Mirror's work, not a repair."""
     source = view.volume(volume, active)
     return source is not None and view.epoch is not None and view.epoch.number > 1 and bool(source.snapshots)
-
-
-def _newer_elsewhere(view: PlanView, active: str) -> list[tuple[str, str]]:
-    """Volumes that are missing where the plan is active while another answering copy holds data."""
-    found = []
-    for name in view.volume_names:
-        if view.array_state(name, active) is None or view.volume(name, active) is not None:
-            continue
-        holders = [s for s in view.spec.sites if s != active and (v := view.volume(name, s)) is not None and v.used]
-        if holders:
-            array = view.copy_array(name, active)
-            found.append(
-                (
-                    name,
-                    f"it is lost at {active} (not on {array}) while {', '.join(holders)} holds a copy; it is not made anew",
-                )
-            )
-    return found

@@ -149,7 +149,7 @@ def _carry_out(world: World, plan: str, want: Want, decision: Decision, lease: H
     if result.fatal is not None:
         _close(run, journal, view.active or view.spec.home)
         raise _fatal(run, result.fatal)
-    moving = decision.kind in ("planned", "disaster", "resolve")
+    moving = decision.kind in ("planned", "disaster", "resolve", "rollback")
     if moving and run.committed is None and result.failed and _wants_commit(decision):
         _lead_back(run, decision, result, journal)
     run.fresh()
@@ -231,7 +231,7 @@ def _lead_back(run: Run, decision: Decision, result: GraphResult, journal: Journ
         )
     unsure = run.view.silent_arrays(str(decision.to_site)) if "commit" in result.failed else {}
     # A fence that does not hold is found before anything is broken: nothing stands in the way of going back either.
-    back_at_once = decision.kind == "planned" or "wait-fence" in result.failed
+    back_at_once = decision.kind in ("planned", "rollback") or "wait-fence" in result.failed
     if not back_at_once or run.claim is None or unsure:
         stands = f"plan {plan} stands at: claimed for {decision.to_site}, not committed; run again to finish it, or call it off with dr abort {plan}"
         if run.claim is None:

@@ -21,7 +21,7 @@ from dr_provider.reconcile.steps import Steps, started_before, tier_of
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.word import ask_for_word
 
-__all__ = ["add_starts", "export_again", "not_running", "start_vms", "unasked", "waiting"]
+__all__ = ["add_room", "add_starts", "add_stops", "export_again", "not_running", "start_vms", "unasked", "waiting"]
 
 
 def unasked(view: PlanView, epoch: Epoch) -> tuple[str, ...]:
@@ -102,6 +102,29 @@ def _unmapped(view: PlanView, vm: VmSpec, site: str) -> list[str]:
         if volume is not None and volume.writable and lun in volume.luns and volume.luns[lun].mapped_to is None:
             names.append(lun)
     return names
+
+
+def add_room(view: PlanView, site: str, hosts: Mapping[str, str], steps: Steps, *, after: Iterable[str]) -> str:
+    """Keep CPUs and memory on the hosts (by VM) for a move to the site."""
+    used = sorted(set(hosts.values()))
+    said = "; ".join(f"{h}: {', '.join(sorted(vm for vm, at in hosts.items() if at == h))}" for h in used)
+    return steps.add(
+        "reserve", "", f"keep CPUs and memory at {site} ({said})", after=after, group="claim",
+        hosts=";".join(f"{vm}={host}" for vm, host in sorted(hosts.items())),
+    )  # fmt: skip
+
+
+def add_stops(view: PlanView, site: str, steps: Steps, *, after: Iterable[str], needed: bool) -> list[str]:
+    """Stop what runs at the site that a move leaves, in reverse tier order, on every host that runs it. Ids."""
+    wait, places = list(after), view.running_at(site)
+    running = {place_.vm for place_ in places}
+    stops = []
+    for vm in reversed(view.spec.members):
+        for host in [place_.host for place_ in places if place_.vm == vm]:
+            later = [f"stop:{w}" for w in view.spec.members if vm in started_before(view.spec, w) and w in running]
+            sentence = f"stop VM {vm} on {host}"
+            stops.append(steps.add("stop", vm, sentence, after=[*wait, *later], needed=needed, vm=vm, host=host))
+    return stops
 
 
 def add_starts(

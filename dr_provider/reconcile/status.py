@@ -18,6 +18,7 @@ from dr_provider.protection.catalogue import RecoveryPoint, newest
 from dr_provider.protection.mirrors import MirrorState, lag_limit, mirror_states
 from dr_provider.reconcile.mending import damage_warnings
 from dr_provider.reconcile.view import PlanView
+from dr_provider.reconcile.window import left_untouched, window_line, window_of
 from dr_provider.reconcile.world import World
 
 __all__ = ["Phase", "degraded_of", "is_protected", "phase_of", "plan_status", "point_listing", "status_document"]
@@ -58,6 +59,7 @@ def plan_status(view: PlanView) -> dict[str, Any]:
         "by": epoch.by if epoch else None,
         "declared": {stack: record.site for stack, record in sorted(view.declared.items())},
         "claim": _claim(claim) if claim else None,
+        "window": _window(view),
         "drills": {name: {"site": record.site, "point": record.point} for name, record in sorted(view.drills.items())},
     }  # fmt: skip
 
@@ -67,6 +69,12 @@ def _claim(claim: Claim) -> dict[str, Any]:
         "epoch": claim.number, "site": claim.site, "from": claim.from_site, "kind": claim.kind, "since": claim.time,
         "by": claim.by, "point": claim.point, "aborting": claim.aborting,
     }  # fmt: skip
+
+
+def _window(view: PlanView) -> dict[str, Any] | None:
+    """The commit window, until it is on record that it is over."""
+    window = window_of(view)
+    return {"until": window.until, "site": window.site, "over": window.over} if window else None
 
 
 def _mirrors(view: PlanView) -> tuple[MirrorState, ...]:
@@ -187,7 +195,11 @@ def _warnings(view: PlanView, mirrors: tuple[MirrorState, ...]) -> tuple[str, ..
         if site != view.active
         for reason in (*view.silent_arrays(site).values(), *view.silent_hosts(site).values())
     ]
+    line, left = window_line(view), left_untouched(view)
+    said += [f"plan {view.spec.name}: {line}"] if line else []
     for mirror in mirrors:
+        if mirror.to_site == left:
+            continue  # it is as it is meant to be
         if mirror.state == "broken":
             said.append(f"volume {mirror.volume}: {mirror.reason}; dr protect {view.spec.name} brings it back in line")
         elif mirror.state == "lagging" and mirror.lag_seconds is not None:

@@ -18,6 +18,7 @@ from dr_provider.reconcile.word import Word, ask_for_word
 __all__ = [
     "choose",
     "drills_in_the_way",
+    "how_to_finish",
     "is_beyond",
     "is_broken",
     "loss_of",
@@ -55,6 +56,12 @@ def not_meant(view: PlanView, want: Want, epoch: Epoch, word: Word | None) -> st
     if last is None:
         return f"{said} for the first time, which moves nothing without the operator's word; {ask_for_word(plan, epoch.number)}, or set dr:activeSites.{plan} to {epoch.site}"
     return f"{said} as before, which moves nothing; set dr:activeSites.{plan} to {epoch.site}"
+
+
+def how_to_finish(plan: str, claim: Claim) -> str:
+    """The command that brings an open claim to its end."""
+    own = {"resolve": f"dr resolve {plan} --keep {claim.site}", "rollback": f"dr rollback {plan}"}
+    return own.get(claim.kind, f"dr failover {plan} --to {claim.site}")
 
 
 def word_notes(plan: str, word: Word | None, epoch: Epoch, *, used: bool) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from dr_provider.protection.mirrors import MirrorState, mirror_states
 from dr_provider.reconcile.cycle import Cycle, Transfer
 from dr_provider.reconcile.due import newest_at
 from dr_provider.reconcile.view import PlanView
+from dr_provider.reconcile.window import left_untouched, window_line
 from dr_provider.reconcile.world import World
 
 __all__ = ["claim_guard", "mirrors_of", "open_mirrors", "say_unreached", "send_all"]
@@ -46,6 +47,8 @@ def mirrors_of(view: PlanView) -> tuple[MirrorState, ...]:
 def _barrier(view: PlanView, mirror: MirrorState) -> str | None:
     """Why nothing can be sent through a mirror now. The sentence names arrays and sites, so that volumes share it."""
     a, b = mirror.from_array, mirror.to_array
+    if mirror.to_site == left_untouched(view):
+        return window_line(view)
     state = view.seen.arrays[b]
     if view.seen.array(b) is None:
         return f"{mirror.to_site}: array {b} is silent ({getattr(state, 'reason', '')}), so nothing was sent there"

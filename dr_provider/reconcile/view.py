@@ -70,7 +70,9 @@ class PlanView:
         """The committed epochs with the highest number, by id: one, none (the plan was never made), or several (split)."""
         all_of_them = [e for epochs in self.epochs.values() for e in epochs if e.state == "committed"]
         top = max((e.number for e in all_of_them), default=0)
-        return tuple(sorted({e.id: e for e in all_of_them if e.number == top}.values(), key=lambda e: e.id))
+        # An array that was away when the window was ended counts no more than those that know.
+        newest = sorted((e for e in all_of_them if e.number == top), key=lambda e: e.window_closed)
+        return tuple(sorted({e.id: e for e in newest}.values(), key=lambda e: e.id))
 
     @property
     def epoch(self) -> Epoch | None:

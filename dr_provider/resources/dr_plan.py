@@ -185,7 +185,7 @@ def _bring_about(wanted: DrPlanProps, incarnation: str, olds: dict[str, Any]) ->
             session.say_once(wanted.plan, line)
         found = _status_outputs(world, wanted.plan)
         moved = _moved(world, wanted.plan, {**olds, "seconds": None if outcome.point else olds.get("seconds")})
-        if outcome.decision.kind in ("planned", "disaster", "resolve"):
+        if outcome.decision.kind in ("planned", "disaster", "resolve", "rollback"):
             moved["seconds"] = round(outcome.seconds, 3)
         return {
             **bag.write(wanted),

@@ -132,6 +132,10 @@ def test_abort_resolve_and_start_ask_for_what_they_are(dr: Dr, topology: Path, r
     assert reconciler.calls[-1] == ("run", "shop", Want(goal="abort"))
     assert dr("resolve", "shop", "--keep", "west", "--yes", *at).status == 0
     assert reconciler.calls[-1] == ("run", "shop", Want(goal="resolve", site="west"))
+    assert dr("rollback", "shop", "--force", "2: west is gone", "--yes", *at).status == 0
+    assert reconciler.calls[-1] == ("run", "shop", Want(goal="rollback", word="2: west is gone"))
+    assert dr("commit", "shop", *at).status == 0
+    assert reconciler.calls[-1] == ("run", "shop", Want(goal="commit"))
     assert dr("start", "shop", "--force", "2: west is gone", *at).status == 0
     assert str(reconciler.calls[-1][2]) == "2: west is gone"
 

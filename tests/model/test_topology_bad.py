@@ -372,7 +372,6 @@ CROSS: list[Case] = [
         "witness.bucket",
         ("a bucket's name",),
     ),
-    ("window", put(*SHOP, "commitWindow", to="1h"), "plans.shop.commitWindow", ("not built yet",)),
     ("rpo", put(*SHOP, "rpo", to="1m"), "plans.shop.rpo", ("1m is less than replicate.every, 5m",)),
     (
         "volume",

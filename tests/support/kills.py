@@ -16,7 +16,7 @@ from dr_provider.reconcile import run as runs
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decision import Action
 
-__all__ = ["failing", "killed_at", "paused_at"]
+__all__ = ["failing", "killed_at", "paused_at", "watched"]
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -112,3 +112,25 @@ def failing(action_id: str) -> Iterator[None]:
     finally:
         vars(runs)["perform"] = perform
     assert not left, f"{action_id} was never performed"
+
+
+@contextmanager
+def watched(before: Callable[[Action], None] | None = None) -> Iterator[list[str]]:
+    """The ids of the actions that are performed while this lasts, as they begin and, with a `/` before them, as they end well; `before`
+    is called ahead of each."""
+    perform = vars(runs)["perform"]
+    seen: list[str] = []
+
+    def noted(run: Run, action: Action) -> str:
+        seen.append(action.id)
+        if before is not None:
+            before(action)
+        remark: str = perform(run, action)
+        seen.append(f"/{action.id}")
+        return remark
+
+    vars(runs)["perform"] = noted
+    try:
+        yield seen
+    finally:
+        vars(runs)["perform"] = perform

@@ -46,6 +46,7 @@ VERBS: Mapping[str, Callable[[Run, Action], str]] = {
     "rescan": compute.rescan,
     "scan": claims.scan,
     "commit": claims.commit,
+    "end-window": claims.end_window,
     "attach": compute.attach,
     "export": compute.export,
     "isolate": restarting.isolate,

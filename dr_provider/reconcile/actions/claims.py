@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 from dr_provider.model import keys
 from dr_provider.model.codec import dump
 from dr_provider.model.errors import DrError, MoveInProgress, NotReady, Unreachable
@@ -22,6 +25,7 @@ __all__ = [
     "claim",
     "commit",
     "declare",
+    "end_window",
     "prove",
     "proven",
     "record",
@@ -237,17 +241,34 @@ def commit(run: Run, action: Action) -> str:
         made.proof,
         loss.seconds,
         loss.statement,
+        window_until=_window(action),
     )
-    run.write_all(
-        keys.epoch_key(run.topology, run.plan, epoch.number, epoch.id), dump(epoch), must=run.view.site_arrays(site)
-    )
+    # At the target first: where it cannot be written there, no other array may say that it was.
+    key, there = keys.epoch_key(run.topology, run.plan, epoch.number, epoch.id), run.view.site_arrays(site)
+    abreast(there, lambda name: run.array(name).put_record(key, dump(epoch), run.guard))
     run.committed = epoch
     run.claim = None
+    run.write_all(key, dump(epoch), must=(), but=there)
     run.meanwhile(lambda: fencing.tell_witness(run, epoch))
     if made.kind == "resolve":
         run.write_all(keys.split_key(run.topology, run.plan), None, must=())
     # A claim whose epoch is committed counts no more, and every hold stands: VMs need not wait for the tidying.
     run.meanwhile(lambda: _tidy(run, made, site))
+    return ""
+
+
+def _window(action: Action) -> str | None:
+    """Until when the side that is left stays untouched, by this machine's clock."""
+    seconds = action.of.get("window")
+    return keys.stamp(keys.now() + timedelta(seconds=float(seconds))) if seconds else None
+
+
+def end_window(run: Run, action: Action) -> str:
+    """Put on record that the commit window is over; what was the untouched side may be changed from here on."""
+    epoch = replace(run.fresh().epoch or run.epoch(), window_closed=True)
+    key = keys.epoch_key(run.topology, run.plan, epoch.number, epoch.id)
+    run.write_all(key, dump(epoch), must=run.view.site_arrays(epoch.site))
+    run.fresh()
     return ""
 
 
