@@ -19,6 +19,9 @@ PURE = (
     "steps",
     "word",
     "decision",
+    "rollback",
+    "wayback",
+    "window",
 )
 """Modules of dr_provider/reconcile that decide: no branch of them may be left out."""
 
