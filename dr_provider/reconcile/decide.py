@@ -271,8 +271,10 @@ def _actions(
     # 5. the commit, then the VMs, then the way back
     window = opens(view, source)
     sentence = f"commit epoch {number}: plan {plan} is active at {target}{said_at_commit(origin, window)}"
-    left = {} if window is None else {"window": str(window)}
-    commit = steps.add("commit", "", sentence, after=[scan], site=target, **left)
+    if window is None:
+        commit = steps.add("commit", "", sentence, after=[scan], site=target)
+    else:
+        commit = steps.add("commit", "", sentence, after=[scan], site=target, window=str(window))
     add_starts(view, hosts, steps, after=[commit])
     way_back(view, steps, target, commit, untouched=origin if window is not None else None)
 
