@@ -12,7 +12,7 @@ SETUP = @PATH="$(OUTSIDE_PATH)"; command -v $(PYTHON) >/dev/null || { echo "$(NO
 	$(PYTHON) -m tools.setup
 TEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup setup-python demo lab-demo test test-fast test-engine test-lab coverage mutants lint format bench bench-lab lab lab-down clean
+.PHONY: help setup setup-python demo lab-demo test test-fast test-engine test-lab coverage mutants soak lint format bench bench-lab lab lab-down clean
 
 help:
 	@echo "make demo         watch a failover, a failback and a drill with a real 'pulumi up'"
@@ -20,6 +20,7 @@ help:
 	@echo "make test         the test suite (test-fast: without the Pulumi engine; test-engine: with it, and the long cases; LONG=1: only those)"
 	@echo "make coverage     how much of the reconciler the tests run; make mutants: whether they notice when a decision changes"
 	@echo "make test-lab     the drivers for real machines, and their failures, in a lab of its own (Debian, as root; KEEP=1 leaves it up)"
+	@echo "make soak         disasters, repairs and moves in any order, until one breaks a rule (MINUTES=20 SEED=1)"
 	@echo "make lint         ruff, mypy --strict, import-linter (format: let ruff write)"
 	@echo "make bench        the benchmarks (bench-lab: of the real stack, in a lab of their own; Debian, as root; KEEP=1 leaves it up)"
 	@echo "make lab          two real sites on this machine: ZFS, iSCSI, libvirt, QEMU (Debian, root; lab-down: remove them)"
@@ -59,6 +60,10 @@ mutants: setup-python
 
 test-lab: setup
 	@$(BIN)/python -m lab.testing
+
+# Another seed plays other games; the same one the same games.
+soak: setup-python
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),20) --seed $(or $(SEED),1)
 
 lint: setup-python
 	@$(BIN)/python -m tools.lint

@@ -85,13 +85,17 @@ class Run:
         """Do something that nothing waits for but the end of the run (`settle`)."""
         self._unwatched.append(self.aside(task))
 
-    def settle(self) -> None:
+    def tidied(self) -> None:
         """Wait for what is done meanwhile; what failed of it is a remark, and is left to the next run."""
         while self._unwatched:
             try:
                 self._unwatched.pop().result()
             except DrError as error:
                 self.remark(f"left to the next run: {error}")
+
+    def settle(self) -> None:
+        """The same, at the end of the run."""
+        self.tidied()
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None

@@ -19,6 +19,7 @@ from dr_provider.model.state import Silent
 from dr_provider.reconcile.copies import CopyStanding, lost_here, standing, wrote_after
 from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.fencing import pin_steps
+from dr_provider.reconcile.leftovers import clear_leftovers
 from dr_provider.reconcile.mending import mend_records
 from dr_provider.reconcile.restart import evict
 from dr_provider.reconcile.restoring import plan_restores
@@ -94,6 +95,7 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
             before = [*before, *add_end(view, steps, after=before)]
         ready = [other for other, side in stale.items() if side.ready and other != left]
         warnings += restore_copies(view, active, ready, steps, after=before, last=starts)
+        clear_leftovers(view, steps, starting_at=active if starts else None, after=before)
         # Where the other side cannot be asked this one might be the past one: then it is only said.
         notes += clear_removed(view, Steps() if unsure or left else steps, after=before)
         notes += [f"plan {plan}: {window_line(view)}"] if left else []

@@ -6,7 +6,7 @@ from dr_provider.model import keys
 from dr_provider.model.errors import DrError, Stopped
 from dr_provider.model.state import Reservation
 from dr_provider.reconcile.abreast import abreast
-from dr_provider.reconcile.context import Run, pairs
+from dr_provider.reconcile.context import Run, listed, pairs
 from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.definitions import vm_definition
 from dr_provider.reconcile.givenup import given_up
@@ -15,7 +15,7 @@ from dr_provider.reconcile.mapping import begin_mapping
 from dr_provider.reconcile.placement import reservation_tag
 from dr_provider.reconcile.steps import tier_of
 
-__all__ = ["attach", "export", "rescan", "reserve", "start", "stop"]
+__all__ = ["attach", "export", "rescan", "reserve", "start", "stop", "unreserve"]
 
 GRACEFUL = 60.0
 """Seconds that a guest is given to shut down."""
@@ -35,6 +35,13 @@ def reserve(run: Run, action: Action) -> str:
         if place is None or not run.view.runs_at(place):
             by_host.setdefault(host, []).append(Reservation(tag, vm, spec.cpus, spec.memory))
     abreast(sorted(by_host), lambda host: run.world.fleet.host(host).reserve(tag, by_host[host]))
+    return ""
+
+
+def unreserve(run: Run, action: Action) -> str:
+    """Give back capacity that no move needs any more: its host was silent when the move ended."""
+    tag = reservation_tag(run.topology, run.plan)
+    abreast(listed(action.of["hosts"]), lambda host: run.world.fleet.host(host).release(tag))
     return ""
 
 

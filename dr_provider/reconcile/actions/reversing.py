@@ -14,9 +14,10 @@ from dr_provider.reconcile.actions.storage import keep, kept, safety_name, trans
 from dr_provider.reconcile.context import Run, listed
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Action
+from dr_provider.reconcile.leftovers import past_holds
 from dr_provider.reconcile.places import backup_places
 
-__all__ = ["backup", "clear", "demote", "protect", "remirror", "reverse", "send", "settled"]
+__all__ = ["backup", "clear", "demote", "protect", "remirror", "reverse", "send", "settled", "unhold"]
 
 
 def reverse(run: Run, action: Action) -> str:
@@ -117,10 +118,10 @@ def backup(run: Run, action: Action) -> str:
 def send(run: Run, action: Action) -> str:
     """Send the newest recovery point of the active side, or of it what the array on the way has, from one array to another."""
     source, target = action.of["source"], action.of["target"]
-    site = run.epoch().site
-    if run.view.topology.arrays[source].site != site:
-        run.fresh()  # what it passes on has come by a step of this run
-    point = newest(run.view.points, site)
+    site, by = run.epoch().site, run.view.topology.arrays[action.of["source"]].site
+    if by != site:
+        run.fresh()  # what it passes on may have come by a step of this run
+    point = newest((p for p in run.view.points if p.complete_at(site)), by)
     return transfer(run, action.of["volume"], source, target, snapshot=point.id if point else None)
 
 
@@ -189,22 +190,20 @@ def _send_hop(run: Run, hop: Iterable[tuple[str, str, str]], point: str) -> dict
 def settled(run: Run, action: Action) -> str:
     """Check that a recovery point of this epoch is whole at the other side; once it is so at all sides, no fork of before is needed."""
     site, other, epoch = action.of["site"], action.of["other"], run.epoch()
+    run.tidied()  # the commit's tidying puts the hold on the fork: it must not come after its release
     view = run.fresh()
     arrived = [p for p in view.points if p.epoch == epoch.number and p.complete_at(other) and p.complete_at(site)]
     wanted = action.of.get("point")
     if not arrived or (wanted and wanted not in {p.id for p in arrived}):
         named = f"recovery point {wanted}" if wanted else f"a recovery point of epoch {epoch.number}"
         raise DrError(f"plan {run.plan}: {named} is not whole at {other} after its transfer; run dr protect {run.plan}")
-    if all(any(p.epoch == epoch.number and p.complete_at(s) for p in view.points) for s in view.spec.sites):
-        _forget_forks(run)
+    unhold(run, action)
     return f"{arrived[-1].id} is whole at {other}"
 
 
-def _forget_forks(run: Run) -> None:
-    view = run.view
-    for at in view.spec.sites:
-        for name in view.volume_names:
-            volume = view.volume(name, at)
-            forks = {tag for s in (volume.snapshots if volume else ()) for tag in s.holds if tag.startswith("fork.")}
-            for tag in sorted(forks):
-                run.array(view.copy_array(name, at)).release([name], tag, run.guard)
+def unhold(run: Run, action: Action) -> str:
+    """Let go what is held for moves that have ended."""
+    for (site, name), tags in past_holds(run.view).items():
+        for tag in tags:
+            run.array(run.view.copy_array(name, site)).release([name], tag, run.guard)
+    return ""

@@ -1,0 +1,84 @@
+"""What the soak (tests/soak) has found, each as small as it could be made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dr_provider.model.errors import DeviceFault
+from dr_provider.reconcile.actions import claims, reversing
+from tests.support.kills import killed_at
+from tests.support.lab import Lab
+
+
+def test_what_a_commit_could_not_tidy_is_let_go_when_the_way_back_is_protected(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hold on the point that a move has chosen stayed for ever where the run ended between its commit and its tidying."""
+
+    def cut_off(*_: object) -> None:
+        raise DeviceFault("array west-a could not do the call")
+
+    lab.protect()
+    monkeypatch.setattr(claims, "_tidy", cut_off)
+
+    outcome = lab.move("west")
+
+    assert outcome.failures == ()
+    assert _holds(lab) == set()
+
+
+def test_capacity_that_a_silent_host_kept_for_a_move_is_given_back_when_it_answers(lab: Lab) -> None:
+    """Nothing looked for it: the host that was silent when the move ended kept the room for ever."""
+    lab.protect()
+    assert killed_at(lambda: lab.move("west"), 1, "after")
+    lab.lose("host:west-1", running=True)
+    lab.move(goal="abort")
+    lab.heal("host:west-1")
+
+    lab.move()
+
+    hosts = [lab.view().seen.host(name) for name in lab.topology.hosts]
+    assert [kept for host in hosts if host for kept in host.reservations] == []
+    assert lab.decide().actions == ()
+
+
+def test_holds_that_a_killed_run_left_are_let_go_by_the_next(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was killed after its point had arrived, and before it let go of the fork, left nothing that a later run would have done."""
+    lab.protect()
+    with monkeypatch.context() as ended_before:
+        ended_before.setattr(reversing, "past_holds", lambda _view: {})
+        lab.move("west")
+    assert _holds(lab) == {"fork.e2"}
+
+    lab.move()
+
+    assert _holds(lab) == set()
+    assert lab.decide().actions == ()
+
+
+def test_a_copy_that_comes_back_in_a_cascade_gets_what_the_one_before_it_has(tmp_path: Path) -> None:
+    """It was to be sent the newest point, which the copy that feeds it has not got yet: both transfers failed."""
+    lab = Lab(
+        tmp_path, sites=("east", "west", "south"), via={"south-a": "west-a"}, hosts_per_site=1, source_budget="300ms"
+    )
+    lab.protect()
+    lab.lose("site:east")
+    lab.move("south", word="1: power lost at east")
+    lab.protect()
+    lab.heal("site:east")
+
+    outcome = lab.move()
+
+    assert outcome.warnings == ()
+    assert any(point.epoch == 2 and point.complete_at("east") for point in lab.view().points)
+    assert _holds(lab) == set()
+
+
+def _holds(lab: Lab) -> set[str]:
+    """The holds of moves."""
+    view = lab.view()
+    volumes = [view.volume(name, site) for name in view.volume_names for site in view.spec.sites]
+    holds = {hold for volume in volumes if volume for snapshot in volume.snapshots for hold in snapshot.holds}
+    return {hold for hold in holds if not hold.startswith("common.")}

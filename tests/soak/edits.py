@@ -1,0 +1,84 @@
+"""Changes of the topology that users make while the plan lives; each raises LookupError where there is nothing left to change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["EDITS"]
+
+Document = dict[str, Any]
+_MOST = 4
+
+
+def _add_vm(document: Document) -> None:
+    number = next(n for n in range(1, 100) if f"app-{n}" not in document["vms"])
+    if len(document["vms"]) >= _MOST:
+        raise LookupError
+    name, web = f"app-{number}", document["vms"]["web"]
+    volume = sorted(document["volumes"])[number % len(document["volumes"])]
+    document["vms"][name] = {
+        **{k: v for k, v in web.items() if k != "nics"},
+        "disks": {"root": {"volume": volume, "size": "1MiB"}},
+    }
+    document["plans"]["shop"]["tiers"].append({"members": [name]})
+
+
+def _remove_vm(document: Document) -> None:
+    name = max(vm for vm in document["vms"] if vm.startswith("app-")) if len(document["vms"]) > 2 else None
+    if name is None:
+        raise LookupError
+    del document["vms"][name]
+    tiers = document["plans"]["shop"]["tiers"]
+    tiers[:] = [tier for tier in tiers if name not in tier["members"]]
+    used = {disk["volume"] for vm in document["vms"].values() for disk in vm["disks"].values()}
+    for volume in set(document["volumes"]) - used:
+        del document["volumes"][volume]
+
+
+def _add_volume(document: Document) -> None:
+    """With a VM on it: a volume without one belongs to no plan."""
+    number = len(document["volumes"]) + 1
+    if number > _MOST:
+        raise LookupError
+    document["volumes"][f"vol-{number}"] = dict(document["volumes"]["vol-1"])
+    _add_vm(document)
+    newest = max(vm for vm in document["vms"] if vm.startswith("app-"))
+    document["vms"][newest]["disks"]["root"]["volume"] = f"vol-{number}"
+
+
+def _add_disk(document: Document) -> None:
+    """With an image on it: a guest keeps its ledger on the disks that have none."""
+    disks = document["vms"]["web"]["disks"]
+    if "more" in disks:
+        raise LookupError
+    disks["more"] = {"volume": "vol-1", "size": "1MiB", "image": "seed.img"}
+
+
+def _remove_disk(document: Document) -> None:
+    del document["vms"]["web"]["disks"]["more"]
+
+
+def _grow_volume(document: Document) -> None:
+    volume = document["volumes"]["vol-1"]
+    if volume["size"] == "128MiB":
+        raise LookupError
+    volume["size"] = "128MiB"
+
+
+def _grow_disk(document: Document) -> None:
+    disk = document["vms"]["web"]["disks"]["root"]
+    if disk["size"] == "2MiB":
+        raise LookupError
+    disk["size"] = "2MiB"
+
+
+EDITS: Mapping[str, Callable[[Document], None]] = {
+    "add a VM": _add_vm,
+    "remove a VM": _remove_vm,
+    "add a volume": _add_volume,
+    "add a disk": _add_disk,
+    "remove a disk": _remove_disk,
+    "grow a volume": _grow_volume,
+    "grow a disk": _grow_disk,
+}
