@@ -232,5 +232,5 @@ def _resolve_steps(
     sentence = f"commit epoch {number}: plan {plan} goes on at {keep}, and the split is ended"
     commit = steps.add("commit", "", sentence, after=proved, site=keep)
     starts, _ = start_vms(view, keep, steps, after=[commit])
-    restore_copies(view, keep, view.others(keep), steps, after=[commit], last=starts)
+    restore_copies(view, keep, view.others(keep), steps, after=[commit], last=starts, anew=True)
     return steps.done()

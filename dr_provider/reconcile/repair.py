@@ -257,9 +257,17 @@ def fence_mapped(
 
 
 def restore_copies(
-    view: PlanView, active: str, others: Iterable[str], steps: Steps, *, after: Iterable[str], last: Iterable[str] = ()
+    view: PlanView,
+    active: str,
+    others: Iterable[str],
+    steps: Steps,
+    *,
+    after: Iterable[str],
+    last: Iterable[str] = (),
+    anew: bool = False,
 ) -> list[str]:
-    """Make the copies at other sites destinations again, keep what is theirs alone, and send a new recovery point there. Warnings."""
+    """Make the copies at other sites destinations again, keep what is theirs alone, and send a new recovery point there (`anew`: to all that
+    are reached, since a new epoch is about to begin). Warnings."""
     said: list[str] = []
     due: dict[str, list[str]] = {}
     if any(
@@ -270,7 +278,7 @@ def restore_copies(
         copies = [standing(view, name, active, other) for name in view.volume_names]
         wrong = [copy for copy in copies if copy.standing not in ("mirrored", "unknown")]
         wrong = [c for c in wrong if not (c.standing == "absent" and not _established(view, c.volume, active))]
-        if not wrong and not _unsent(view, active, other, copies):
+        if not wrong and not _unsent(view, active, other, copies, anew=anew):
             continue
         cut = [copy.volume for copy in wrong if not view.linked(copy.volume, active, other)]
         if cut:
@@ -376,13 +384,14 @@ def level_copies(view: PlanView, target: str, point: str, steps: Steps, *, after
     return made
 
 
-def _unsent(view: PlanView, active: str, other: str, copies: Iterable[CopyStanding]) -> bool:
+def _unsent(view: PlanView, active: str, other: str, copies: Iterable[CopyStanding], *, anew: bool) -> bool:
     """Whether the way back is a mirror again and no recovery point of this epoch has arrived there yet (a run ended before that)."""
     epoch = view.epoch
-    if epoch is None or epoch.number == 1 or any(copy.standing != "mirrored" for copy in copies):
+    if epoch is None or any(copy.standing != "mirrored" for copy in copies):
         return False
-    linked = all(view.linked(name, active, other) for name in view.volume_names)
-    return linked and not any(p.epoch == epoch.number and p.complete_at(other) for p in view.points)
+    if not all(view.linked(name, active, other) for name in view.volume_names):
+        return False
+    return anew or (epoch.number > 1 and not any(p.epoch == epoch.number and p.complete_at(other) for p in view.points))
 
 
 def _established(view: PlanView, volume: str, active: str) -> bool:

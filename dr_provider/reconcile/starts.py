@@ -18,7 +18,7 @@ from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.restart import isolate, may_run_unseen, same_cluster, unseen
 from dr_provider.reconcile.restoring import open_restores
 from dr_provider.reconcile.steps import Steps, started_before, tier_of
-from dr_provider.reconcile.view import PlanView
+from dr_provider.reconcile.view import PlanView, VmPlace
 from dr_provider.reconcile.word import ask_for_word
 
 __all__ = ["add_room", "add_starts", "add_stops", "export_again", "not_running", "start_vms", "unasked", "waiting"]
@@ -90,16 +90,20 @@ def export_again(view: PlanView, site: str, steps: Steps, *, after: Iterable[str
             host=at.host,
         )
         for vm in view.vms
-        if (at := view.place(vm.name, site)) is not None and view.runs_at(at) and (lost := _unmapped(view, vm, site))
+        if (at := view.place(vm.name, site)) is not None and view.runs_at(at) and (lost := _unmapped(view, vm, at))
     ]
 
 
-def _unmapped(view: PlanView, vm: VmSpec, site: str) -> list[str]:
-    """The LUNs of the VM that are there, on a volume that may be written, and mapped to nobody."""
+def _unmapped(view: PlanView, vm: VmSpec, at: VmPlace) -> list[str]:
+    """The LUNs of the VM as it runs that are there, on a volume that may be written, and mapped to nobody. A disk that was declared since
+    is its resource's to attach."""
     names = []
+    running = {disk.lun for disk in at.state.definition.disks}
     for disk in vm.disks:
-        volume, lun = view.volume(disk.volume, site), keys.lun_name(vm.name, disk.role)
-        if volume is not None and volume.writable and lun in volume.luns and volume.luns[lun].mapped_to is None:
+        volume, lun = view.volume(disk.volume, at.site), keys.lun_name(vm.name, disk.role)
+        if lun not in running or volume is None or not volume.writable or lun not in volume.luns:
+            continue
+        if volume.luns[lun].mapped_to is None:
             names.append(lun)
     return names
 

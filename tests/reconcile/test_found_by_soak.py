@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,32 @@ def test_a_copy_that_comes_back_in_a_cascade_gets_what_the_one_before_it_has(tmp
     assert outcome.warnings == ()
     assert any(point.epoch == 2 and point.complete_at("east") for point in lab.view().points)
     assert _holds(lab) == set()
+
+
+def test_a_resolve_protects_all_that_it_keeps_and_not_the_lost_side_only(tmp_path: Path) -> None:
+    """The third copy, which was in line, got its first point of the new epoch by yet another run."""
+    lab = Lab(tmp_path, sites=("east", "west", "south"), hosts_per_site=1, source_budget="300ms")
+    lab.protect()
+    lab.lose("site:east", running=True)
+    lab.move("west", word="1: east is cut off")
+    lab.bench.write("db", 8, "west")
+    lab.heal("site:east")
+    lab.move()
+
+    outcome = lab.move("west", goal="resolve")
+
+    assert outcome.failures == ()
+    assert lab.decide().actions == ()
+
+
+def test_a_disk_that_was_just_declared_is_not_mapped_beside_the_running_vm(lab: Lab) -> None:
+    """Its LUN was mapped again to a host whose VM does not know the disk."""
+    document = json.loads(lab.path.read_text())
+    document["vms"]["db"]["disks"]["more"] = {"volume": "vol-1", "size": "4MiB"}
+    lab.path.write_text(json.dumps(document))
+    lab.apply()
+
+    assert lab.decide().actions == ()
 
 
 def _holds(lab: Lab) -> set[str]:

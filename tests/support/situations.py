@@ -30,7 +30,7 @@ from dr_provider.model.state import (
     WitnessState,
 )
 from dr_provider.model.topology import Topology
-from dr_provider.model.vm import VmDefinition
+from dr_provider.model.vm import DiskAttachment, VmDefinition
 from dr_provider.reconcile.decide import decide
 from dr_provider.reconcile.decision import Action, Decision, Want
 from dr_provider.reconcile.placement import reservation_tag
@@ -263,7 +263,8 @@ def vm_state(name: str, cpus: int, memory: int, *, state: Literal["running", "of
 
 def _definition(topology: Topology, vm: str, *, name: str | None = None) -> VmDefinition:
     spec = topology.vms[vm]
-    return VmDefinition(name or vm, vm, PLAN, f"uuid-{name or vm}", spec.cpus, spec.memory, (), (), OWNER)
+    disks = tuple(DiskAttachment(d.role, d.volume, keys.lun_name(vm, d.role), d.size, "") for d in spec.disks)
+    return VmDefinition(name or vm, vm, PLAN, f"uuid-{name or vm}", spec.cpus, spec.memory, disks, (), OWNER)
 
 
 def _volumes(topology: Topology, site: str, side: Side, placed: Mapping[str, str]) -> dict[str, VolumeState]:
