@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dr_provider.model import keys
-from dr_provider.model.state import SnapshotState, VolumeState
 from dr_provider.protection.lines import line_of, newest_on
 from dr_provider.reconcile.view import PlanView
 
-__all__ = ["CopyStanding", "common_snapshot", "lost_here", "standing", "wrote_after"]
+__all__ = ["CopyStanding", "lost_here", "standing", "wrote_after"]
 
 Standing = Literal["unknown", "absent", "mirrored", "clean", "diverged", "foreign"]
 
@@ -33,12 +32,6 @@ class CopyStanding:
     last_write: str | None = None
     mapped: tuple[str, ...] = ()
     """Its LUNs that are mapped to a host."""
-
-
-def common_snapshot(source: VolumeState, target: VolumeState) -> SnapshotState | None:
-    """The newest snapshot of the target that the source has too (by guid), as the target names it."""
-    there = {snapshot.guid for snapshot in source.snapshots}
-    return next((snapshot for snapshot in reversed(target.snapshots) if snapshot.guid in there), None)
 
 
 def standing(view: PlanView, volume: str, active: str, other: str) -> CopyStanding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dr_provider.model.errors import DrError
-from dr_provider.reconcile.copies import common_snapshot
+from dr_provider.protection.replication import common_snapshot
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
@@ -25,7 +25,7 @@ def _of_volume(world: World, view: PlanView, name: str, site: str) -> str:
         known = view.array_state(name, site) is not None
         return f"{name} {'is not there' if known else 'is not known (its array is silent)'}"
     others = [v for s in view.others(site) if (v := view.volume(name, s)) is not None]
-    fork = next((found for other in others if (found := common_snapshot(other, volume)) is not None), None)
+    fork = next((found for other in others if (found := common_snapshot(volume, other)) is not None), None)
     if fork is None:
         return f"{name} has no snapshot in common with another side that answers"
     try:

@@ -13,9 +13,8 @@ from dr_provider.model.errors import BadInput, Conflict, MoveInProgress, NotFoun
 from dr_provider.model.records import Owner
 from dr_provider.model.state import VolumeState
 from dr_provider.protection.lines import copy_of, declared_feeder
-from dr_provider.protection.replication import send_volume
+from dr_provider.protection.replication import common_snapshot, send_volume
 from dr_provider.reconcile import ownership
-from dr_provider.reconcile.copies import common_snapshot
 from dr_provider.reconcile.provision import Released, ground, in_move, not_mine
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World

@@ -56,6 +56,7 @@ def three(**situation: Any) -> PlanView:
         ),
         (three(cut=["east-a/west-a", "west-a/south-a"]), "south", "the last state of east"),
         (three(claim=claim("west")), "west", "under way goes on"),
+        (view(), "west", ""),
         (three(epochs=[epoch(), epoch(2, "south")], east=REPLICA, south=ACTIVE), "east", ""),
     ],
 )
