@@ -172,11 +172,12 @@ def loss_of(view: PlanView, source: Source, claim: Claim | None, point: Recovery
     # The final snapshot of an earlier move, or of one that was called off, is a point like any other.
     if claim is not None and point.intent.kind == final_kind(claim.id):
         return Loss(0.0, f"nothing is lost: {point.id} is the last state of {source.site}")
-    seconds = max(0.0, (keys.at(view.seen.time) - keys.at(point.time)).total_seconds())
-    return Loss(
-        seconds,
-        f"what was written at {source.site} after {point.id} ({point.time}, {seconds:.0f} s before now) is lost",
-    )
+    seconds: float | None = (keys.at(view.seen.time) - keys.at(point.time)).total_seconds()
+    age = f"{seconds:.0f} s before now"
+    if seconds is not None and seconds < 0:
+        # Whoever took it has a clock that is ahead of this one. Zero would read as nothing.
+        seconds, age = None, "by a clock that is ahead of this one, so how long ago is not known"
+    return Loss(seconds, f"what was written at {source.site} after {point.id} ({point.time}, {age}) is lost")
 
 
 def is_broken(view: PlanView, claim: Claim | None, volume: str, target: str) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from dr_provider.model.errors import DeviceFault
 from dr_provider.reconcile.actions import claims, reversing
+from tests.reconcile.conftest import Clock
 from tests.support.kills import killed_at
 from tests.support.lab import Lab
 
@@ -101,6 +102,19 @@ def test_a_disk_that_was_just_declared_is_not_mapped_beside_the_running_vm(lab: 
     lab.apply()
 
     assert lab.decide().actions == ()
+
+
+def test_a_point_of_a_clock_that_is_ahead_is_no_loss_of_nothing(lab: Lab, clock: Clock) -> None:
+    """The operator's clock was 20 minutes behind the one that stamped the point, and the loss was told as 0 seconds, which means nothing."""
+    lab.protect()
+    lab.write(24)
+    lab.lose("site:east")
+    clock.forward(-20)
+
+    loss = lab.decide("west", word="1: power lost at east").loss
+
+    assert loss.seconds is None
+    assert "a clock that is ahead" in loss.statement
 
 
 def _holds(lab: Lab) -> set[str]:

@@ -242,7 +242,7 @@ class Truth:
             assert state is not None
             for volume in state.volumes.values():
                 assert volume.kind in ("data", "safety"), f"volume {volume.name} ({volume.kind}) is left on {name}"
-                if volume.kind == "data":
+                if volume.name in view.volume_names:
                     home = view.topology.arrays[name].site == view.active
                     assert volume.writable == home, f"volume {volume.name} on {name}: writable is {volume.writable}"
                     stale = [h for s in volume.snapshots for h in s.holds if h.startswith(("point.", "fork."))]
