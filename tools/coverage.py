@@ -19,6 +19,7 @@ PURE = (
     "steps",
     "word",
     "decision",
+    "held",
     "rollback",
     "wayback",
     "window",

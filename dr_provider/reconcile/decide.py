@@ -23,6 +23,7 @@ from dr_provider.reconcile.aside import decide_abort, decide_create, decide_reso
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.fencing import grant_steps, wait_steps
+from dr_provider.reconcile.held import hold_up
 from dr_provider.reconcile.mending import damage_warnings
 from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.points import fetches, full_copies, parts_at
@@ -153,7 +154,8 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
             prelude.append(steps.add("end-drill", drill, said, group="claim", needed=False, drill=drill))
     if placement.unplaced and source.kind == "planned":
         refused += placement.unplaced.values()
-    degraded = () if source.kind == "planned" else tuple(placement.unplaced.values())
+    hosts, held = hold_up(view, placement.hosts, placement.unplaced)
+    degraded = () if source.kind == "planned" else (*placement.unplaced.values(), *held)
     wanted = fetches(view, point, target) if point is not None and not final else None
     if wanted:
         warnings += full_copies(view, wanted, target)
@@ -168,7 +170,7 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
         return decision.with_refusal(*refused)
     spoken = str(word) if needs and given else ""
     move = _Move(epoch, source, target, point, claim, final=final, fetched=wanted or {})
-    _actions(view, steps, prelude, move, placement.hosts, spoken)
+    _actions(view, steps, prelude, move, hosts, spoken)
     return replace(decision, actions=steps.done())
 
 

@@ -14,6 +14,7 @@ from dr_provider.model.state import Silent
 from dr_provider.model.topology import VmSpec
 from dr_provider.reconcile.fencing import taken_over, witness_vouches
 from dr_provider.reconcile.givenup import given_up
+from dr_provider.reconcile.held import check_running, hold_up
 from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.restart import isolate, may_run_unseen, same_cluster, unseen
 from dr_provider.reconcile.restoring import open_restores
@@ -72,9 +73,11 @@ def start_vms(
     """
     missing, lost, said = not_running(view, site, restart=restart)
     placement = place(view, site, missing + lost, near=same_cluster(view, site, lost))
-    first = isolate(view, site, placement.hosts, lost, steps, after=after)
-    starts = add_starts(view, placement.hosts, steps, after=after, last=last, first=first)
-    return starts, said + list(placement.unplaced.values())
+    unable = {vm.name: why for vm in view.vms if (why := placement.unplaced.get(vm.name) or _gone(view, vm, site))}
+    hosts, held = hold_up(view, placement.hosts, unable)
+    first = isolate(view, site, hosts, lost, steps, after=after)
+    starts = add_starts(view, hosts, steps, after=after, last=last, first=first)
+    return starts, [*said, *placement.unplaced.values(), *held]
 
 
 def export_again(view: PlanView, site: str, steps: Steps, *, after: Iterable[str]) -> list[str]:
@@ -158,6 +161,7 @@ def add_starts(
     }
     for vm in ordered:
         before = [f"start:{other}" for other in started_before(view.spec, vm) if other in hosts]
+        before += check_running(view, vm, hosts, steps, wait)
         steps.add(
             "start",
             vm,
@@ -203,6 +207,15 @@ def not_running(
         else:
             missing.append(vm)
     return tuple(missing), tuple(lost), said
+
+
+def _gone(view: PlanView, vm: VmSpec, site: str) -> str:
+    """Why the VM cannot be started where its array or its volume is not there; one that runs, may run unseen or is still to be made is not meant."""
+    known = view.place(vm.name, site)
+    if (known is not None and view.runs_at(known)) or may_run_unseen(view, vm, site) or view.never_made("vm", vm.name):
+        return ""
+    lost = any(view.volume(name, site) is None for name in vm.volumes())
+    return _lacking(view, vm, site) if lost else ""
 
 
 def _lacking(view: PlanView, vm: VmSpec, site: str) -> str:

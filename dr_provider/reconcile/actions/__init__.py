@@ -57,6 +57,7 @@ VERBS: Mapping[str, Callable[[Run, Action], str]] = {
     "set-aside": restoring.set_aside,
     "set-back": restoring.set_back,
     "end-restore": restoring.end_restore,
+    "check": compute.check,
     "start": compute.start,
     "reverse": reversing.reverse,
     "protect": reversing.protect,

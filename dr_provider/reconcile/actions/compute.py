@@ -15,7 +15,7 @@ from dr_provider.reconcile.mapping import begin_mapping
 from dr_provider.reconcile.placement import reservation_tag
 from dr_provider.reconcile.steps import tier_of
 
-__all__ = ["attach", "export", "rescan", "reserve", "start", "stop", "unreserve"]
+__all__ = ["attach", "check", "export", "rescan", "reserve", "start", "stop", "unreserve"]
 
 GRACEFUL = 60.0
 """Seconds that a guest is given to shut down."""
@@ -125,6 +125,12 @@ def _leave_others(run: Run, vm: str, host: str, site: str) -> None:
             run.world.fleet.host(place.host).undefine(vm, place.state.definition.owner)
 
 
+def check(run: Run, action: Action) -> str:
+    """See that a VM which runs is well, before those are started that wait for it. It is left running."""
+    vm = action.of["vm"]
+    return wait_until_well(run.world.fleet, action.of["host"], vm, run.view.topology.vms[vm], run.stop)
+
+
 def start(run: Run, action: Action) -> str:
     """Start the VM and wait until it is well; again where its tier says so."""
     vm, host = action.of["vm"], action.of["host"]
@@ -139,6 +145,8 @@ def start(run: Run, action: Action) -> str:
             raise
         except DrError as error:
             if attempt == (RETRIES if retry else 0):
+                if retry:
+                    raise DrError(f"{error} (tried {RETRIES + 1} times, as its tier's onFailure says)") from error
                 raise
             run.remark(f"VM {vm}: {error}; trying again")
             run.world.fleet.host(host).stop(vm, graceful=0)
