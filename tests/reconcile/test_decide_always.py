@@ -14,6 +14,7 @@ from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decide import decide
 from dr_provider.reconcile.decision import Action, Decision, Want
 from dr_provider.reconcile.view import PlanView
+from dr_provider.reconcile.window import window_of
 from tests.support.situations import (
     P1,
     P2,
@@ -38,7 +39,12 @@ WORDS = (None, "1: a", "2: b", "3: c")
 AFTER_A_SPLIT_IS_SEEN = {
     "create-array", "create-host", "record", "split", "stop", "fence", "evict", "reserve", "isolate", "attach", "export", "start",
 }  # fmt: skip
-SHOPS = (shop(), shop(memory="2GiB", host_memory="4GiB"), shop(plan={"restart": "in-site"}))
+SHOPS = (
+    shop(),
+    shop(memory="2GiB", host_memory="4GiB"),
+    shop(plan={"restart": "in-site"}),
+    shop(plan={"commitWindow": "1h"}),
+)
 
 copies: st.SearchStrategy[Copies] = st.sampled_from(["writable", "replica", "foreign", "absent", "empty"])
 points = st.lists(st.sampled_from(POINTS), unique=True).map(
@@ -72,8 +78,9 @@ def sides(draw: st.DrawFn) -> Side:
 def views(draw: st.DrawFn, *, silent: frozenset[str] = frozenset()) -> PlanView:
     number = draw(st.integers(0, 3))
     known = [
-        epoch(n, draw(st.sampled_from(SITES)), kind=draw(st.sampled_from(["planned", "disaster", "resolve"])),
-              word=draw(st.sampled_from([None, f"{n - 1}: x"])))
+        epoch(n, draw(st.sampled_from(SITES)), kind=draw(st.sampled_from(["planned", "disaster", "resolve", "rollback"])),
+              word=draw(st.sampled_from([None, f"{n - 1}: x"])), from_site=draw(st.sampled_from([None, *SITES])),
+              window_until=draw(st.sampled_from([None, None, minute(590), minute(700)])), window_closed=draw(st.integers(0, 4)) == 0)
         for n in range(1, number + 1)
     ]  # fmt: skip
     if draw(st.integers(0, 5)) == 0:
@@ -88,7 +95,7 @@ def views(draw: st.DrawFn, *, silent: frozenset[str] = frozenset()) -> PlanView:
         draw(st.sampled_from(SITES)),
         number + 1 - draw(st.sampled_from([0, 0, 0, 1])),
         id=draw(st.sampled_from(["id-2", "id-8"])),
-        kind=draw(st.sampled_from(["planned", "planned", "disaster", "resolve"])),
+        kind=draw(st.sampled_from(["planned", "planned", "disaster", "resolve", "rollback"])),
         point=draw(st.sampled_from([None, P2.id, POINTS[2].id])),
         word=draw(st.sampled_from([None, f"{number}: x"])),
         proof=draw(st.sampled_from([(), VMS, ("db",)])),
@@ -124,7 +131,7 @@ wants = st.builds(
     word=st.sampled_from(WORDS),
     point=st.sampled_from([None, None, P1.id, P2.id, minute(103)]),
     stack=st.sampled_from([None, None, "dr/prod"]),
-    goal=st.sampled_from(["move", "move", "move", "move", "abort", "resolve", "restart"]),
+    goal=st.sampled_from(["move", "move", "move", "move", "abort", "resolve", "restart", "commit", "rollback"]),
 )
 often = settings(
     max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -170,6 +177,7 @@ def test_every_decision(seen: PlanView, want: Want) -> None:
     own_data_is_kept_first(seen, decision, of, waits)
     a_split_stays_as_it_is(seen, want, decision, of)
     no_vm_is_started_beside_a_host_that_may_run_it(seen, want, decision, of, waits)
+    what_a_window_leaves_untouched_is_changed_only_after_its_end(seen, want, decision, of, waits)
 
 
 Verbs = Mapping[str, list[Action]]
@@ -212,6 +220,7 @@ def commit_stands_between_breaks_and_starts(decision: Decision, of: Verbs, waits
             "send",
             "settle",
             "end-drill",
+            "end-window",
             "create-array",
             "create-host",
         }
@@ -271,6 +280,24 @@ def no_vm_is_started_beside_a_host_that_may_run_it(
                 fences = {a.id for a in of["isolate"] if action.of["vm"] in a.of["vms"].split(",")}
                 assert fences
                 assert fences <= waits[action.id]
+
+
+def what_a_window_leaves_untouched_is_changed_only_after_its_end(
+    seen: PlanView, want: Want, decision: Decision, of: Verbs, waits: Waits
+) -> None:
+    window = window_of(seen)
+    if window is None or seen.split is not None or seen.claim is not None or window.site == seen.active:
+        return
+    ends = {a.id for a in of.get("end-window", [])}
+    assert not ends or window.over or want.goal == "commit" or decision.to_site == window.site
+    if "commit" in of:
+        return  # a move or a rollback has its own epoch
+    for action in decision.actions:
+        if action.verb in ("keep", "demote", "clear", "send") and window.site in str(
+            action.of.get("target", action.of.get("array"))
+        ):
+            assert ends
+            assert ends <= waits[action.id]
 
 
 @given(views(silent=frozenset({"east"})), wants)
