@@ -137,7 +137,7 @@ class _Pair:
         """Remove what is older than the last snapshot."""
         for name in self.points[:-1]:
             for array in ("east-a", "west-a"):
-                self.world.fleet.array(array).delete_snapshots(_VOLUME, [name])
+                self.world.fleet.array(array).delete_snapshots({_VOLUME: [name]})
             destroy(self.target, f"{PEER}/{_VOLUME}@{name}")
         del self.points[:-1]
 

@@ -222,8 +222,9 @@ class Array(ABC):
         """
 
     @abstractmethod
-    def delete_snapshots(self, volume: str, snapshots: Sequence[str], guard: Guard = NO_GUARD) -> None:
-        """Those that are gone are passed over. Busy, and none is deleted: one is held or a clone depends on it."""
+    def delete_snapshots(self, snapshots: Mapping[str, Sequence[str]], guard: Guard = NO_GUARD) -> None:
+        """Delete snapshots of some volumes (volume -> snapshots). Those that are gone are passed over. Busy, and none of any volume is
+        deleted: one is held or a clone depends on it."""
 
     @abstractmethod
     def hold(self, snapshots: Mapping[str, str], tag: str, guard: Guard = NO_GUARD) -> None:

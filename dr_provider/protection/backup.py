@@ -239,9 +239,8 @@ def _everywhere(arrays: Iterable[str], call: Callable[[str], None]) -> None:
 def _drop(fleet: Fleet, arrays: Mapping[str, Sequence[str]], point: str, guard: Guard) -> None:
     """Remove what was taken of a group that cannot become one. What stays is without a seal, and retention removes it."""
     for name, volumes in arrays.items():
-        for volume in volumes:
-            with contextlib.suppress(DrError):
-                fleet.array(name).delete_snapshots(volume, [point], guard)
+        with contextlib.suppress(DrError):
+            fleet.array(name).delete_snapshots({volume: [point] for volume in volumes}, guard)
 
 
 def _at_once(names: Iterable[str], call: Callable[[str], T]) -> dict[str, T]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dr_provider.model import keys
-from dr_provider.model.errors import DrError
+from dr_provider.model.errors import Busy, Conflict, DrError
 from dr_provider.model.records import Guard
 from dr_provider.model.state import Observation, VolumeState
 from dr_provider.model.topology import Keep, Topology
@@ -161,16 +161,26 @@ def run_pruning(fleet: Fleet, prunes: Iterable[Prune], *, guard: Guard) -> tuple
     failed: dict[tuple[str, str], str] = {}
 
     def prune_array(array: str) -> None:
-        for volume, names in sorted(doomed[array].items()):
-            try:
-                fleet.array(array).delete_snapshots(volume, names, guard)
-            except DrError as error:
-                failed[array, volume] = f"{array}: old recovery points of volume {volume} stay for now: {error}"
+        try:
+            fleet.array(array).delete_snapshots(doomed[array], guard)
+        except (Busy, Conflict):
+            # One volume's snapshot is in use, and none was deleted: by itself each of the others goes.
+            for volume, names in sorted(doomed[array].items()):
+                try:
+                    fleet.array(array).delete_snapshots({volume: names}, guard)
+                except DrError as error:
+                    failed[array, volume] = _stays(array, volume, error)
+        except DrError as error:
+            failed.update({(array, volume): _stays(array, volume, error) for volume in doomed[array]})
 
-    # Arrays side by side; each does its own deletions one after the other anyway.
+    # Arrays side by side: each does all of its own deletions in one call.
     with ThreadPoolExecutor(max_workers=max(1, len(doomed)), thread_name_prefix="prune") as pool:
         list(pool.map(prune_array, doomed))
     gone = tuple(
         prune for prune in planned if not any((a, v) in failed for a, volumes in prune.volumes.items() for v in volumes)
     )
     return gone, tuple(sentence for _, sentence in sorted(failed.items()))
+
+
+def _stays(array: str, volume: str, error: DrError) -> str:
+    return f"{array}: old recovery points of volume {volume} stay for now: {error}"

@@ -80,14 +80,14 @@ class Volumes(RuleBasedStateMachine):
     @rule(data=st.data())
     def delete_snapshot(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.points)))
-        self.pair.a.delete_snapshots("v", [name])
+        self.pair.a.delete_snapshots({"v": [name]})
         del self.points[name]
 
     @precondition(lambda self: self.copies)
     @rule(data=st.data())
     def delete_copied_snapshot(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.copies)))
-        self.pair.b.delete_snapshots("v", [name])
+        self.pair.b.delete_snapshots({"v": [name]})
         del self.copies[name]
 
     @rule(data=st.data())

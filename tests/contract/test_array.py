@@ -129,7 +129,7 @@ CHANGES: dict[str, Callable[[Array], object]] = {
     "put_volume_records": lambda a: a.put_volume_records(["shop"], "intent", "text"),
     "snapshot": lambda a: a.snapshot(["shop", "spare"], "s2"),
     "seal": lambda a: a.seal(["shop"], "s1", "sealed"),
-    "delete_snapshots": lambda a: a.delete_snapshots("shop", ["s1", "gone"]),
+    "delete_snapshots": lambda a: a.delete_snapshots({"shop": ["s1", "gone"]}),
     "hold": lambda a: a.hold({"shop": "s1"}, "common"),
     "release": lambda a: (a.hold({"shop": "s1"}, "common"), a.release(["shop", "gone"], "common")),
     "clone": lambda a: a.clone("shop", "s1", "copy", "safety", OWNER),
@@ -274,7 +274,7 @@ def _guarded(array: Array, guard: Guard) -> list[Callable[[], object]]:
         lambda: array.put_volume_records(["shop"], "intent", "x", guard),
         lambda: array.snapshot(["shop"], "s2", guard),
         lambda: array.seal(["shop"], "s1", "x", guard),
-        lambda: array.delete_snapshots("shop", ["s1"], guard),
+        lambda: array.delete_snapshots({"shop": ["s1"]}, guard),
         lambda: array.hold({"shop": "s1"}, "tag", guard),
         lambda: array.release(["shop"], "tag", guard),
         lambda: array.clone("shop", "s1", "copy", "safety", OWNER, guard=guard),
@@ -529,11 +529,11 @@ def test_a_snapshot_captures_records_and_takes_a_seal_and_holds(pair: Pair) -> N
     assert seen(pair.a).records == {"intent": "second"}
     pair.a.snapshot(["shop"], "s2")
     with pytest.raises(Busy, match="common:b"):
-        pair.a.delete_snapshots("shop", ["s2", "s1"])
+        pair.a.delete_snapshots({"shop": ["s2", "s1"]})
     assert names(pair.a) == ["s1", "s2"]
     pair.a.release(["shop"], "common:b")
     pair.a.release(["shop"], "fork")
-    pair.a.delete_snapshots("shop", ["s2", "s1"])
+    pair.a.delete_snapshots({"shop": ["s2", "s1"]})
     assert names(pair.a) == []
 
 
@@ -555,9 +555,9 @@ def test_deleting_a_snapshot_frees_what_only_it_kept(pair: Pair) -> None:
         pair.write(pair.a, "shop", "db", 0, bytes([number + 1]) + os.urandom(piece - 1))
         pair.a.snapshot(["shop"], f"s{number}")
     used(pair, pair.a, 3 * piece)
-    pair.a.delete_snapshots("shop", ["s1"])
+    pair.a.delete_snapshots({"shop": ["s1"]})
     used(pair, pair.a, 2 * piece, below=3 * piece)
-    pair.a.delete_snapshots("shop", ["s0", "s2"])
+    pair.a.delete_snapshots({"shop": ["s0", "s2"]})
     used(pair, pair.a, piece, below=2 * piece)
     assert pair.read(pair.a, "shop", "db", 0, 1) == b"\3"
 
@@ -576,9 +576,9 @@ def test_a_drill_clone_keeps_its_parent_snapshot_and_a_safety_copy_does_not(pair
         None,
     )
     with pytest.raises(Busy, match="drill"):
-        pair.a.delete_snapshots("shop", ["s1"])
+        pair.a.delete_snapshots({"shop": ["s1"]})
     assert pair.a.delete_volume("drill", OWNER)
-    pair.a.delete_snapshots("shop", ["s1"])
+    pair.a.delete_snapshots({"shop": ["s1"]})
     pair.a.unmap_luns({"shop": ["db"]})
     assert pair.a.delete_volume("shop", OWNER)
     assert pair.read(pair.a, "safe", "db", 0, 5) == b"entry"
@@ -719,7 +719,7 @@ def test_an_increment_stands_on_its_base_when_newer_copies_were_deleted(pair: Pa
     pair.write(pair.a, "shop", "db", 2 * BLOCK, b"x" * BLOCK)
     copy(pair, "s1")
     copy(pair, "s2", "s1")
-    pair.b.delete_snapshots("shop", ["s2"])
+    pair.b.delete_snapshots({"shop": ["s2"]})
     copy(pair, "s3", "s1")
     pair.a.clone("shop", "s3", "expected", "safety", OWNER)
     assert pair.read(pair.b, "shop", "db", 0, MIB) == pair.read(pair.a, "expected", "db", 0, MIB)

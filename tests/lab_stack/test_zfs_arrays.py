@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from dr_provider.arrays.zfs import ZfsArray
 from dr_provider.arrays.zfs.calls import owner_words
 from dr_provider.model import keys
-from dr_provider.model.errors import NotReady
+from dr_provider.model.errors import Busy, Conflict, NoCommonSnapshot, NotFound, NotReady
 from dr_provider.model.state import ArrayState, VolumeState
 from tests.lab_stack.zfs_pair import ZfsPair
 from tests.support.arrays import OWNER
@@ -28,6 +29,15 @@ def pair(tmp_path: Path) -> Iterator[ZfsPair]:
     made.audit()
     made.a.close()
     made.b.close()
+
+
+@pytest.fixture
+def copied(pair: ZfsPair) -> ZfsPair:
+    """Volume shop, with snapshots s1 to s3 on both."""
+    history(pair, clones=False)
+    for base, snapshot in ((None, "s1"), ("s1", "s2"), ("s2", "s3")):
+        pair.b.receive("shop", pair.a.send("shop", base, snapshot), OWNER)
+    return pair
 
 
 def history(pair: ZfsPair, *, clones: bool = True) -> None:
@@ -61,7 +71,9 @@ CUT: dict[str, tuple[str, dict[str, Any]]] = {
     "group": ("snapshot", {"volumes": ["shop", "other"], "snapshot": "s9"}),
     "clone of now": ("clone", {"volume": "shop", "snapshot": None, "name": "third", "kind": "safety", "owner": OWNED}),
     "demote": ("demote", {"volume": "shop", "snapshot": "s1"}),
-    "delete_snapshots": ("delete_snapshots", {"volume": "shop", "snapshots": ["s1", "s2", "s3"]}),
+    "promote": ("promote", {"volume": "shop", "snapshot": "s2"}),
+    "promote to before a clone": ("promote", {"volume": "shop", "snapshot": "s1"}),
+    "delete_snapshots": ("delete_snapshots", {"snapshots": {"shop": ["s1", "s2", "s3"]}}),
     "delete_volume": ("delete_volume", {"volume": "shop", "owner": OWNED}),
     "delete_clone": ("delete_volume", {"volume": "latest", "owner": OWNED}),
 }
@@ -76,6 +88,8 @@ def test_a_call_cut_at_any_command_is_completed_by_its_repetition(tmp_path: Path
         pair = ZfsPair(tmp_path)
         history(pair)
         pair.a.create_volume("other", MIB, OWNER)
+        if op == "promote":
+            pair.a.demote("shop", "s3")
         before = what_counts(pair.a.state())
         status, said = pair.inside(pair.a, {"op": op, "args": args, **({} if after is None else {"die": die})})
         if after is None:
@@ -89,20 +103,154 @@ def test_a_call_cut_at_any_command_is_completed_by_its_repetition(tmp_path: Path
         else:
             assert status == 9
             seen = what_counts(pair.a.state())
-            if op not in ("delete_snapshots", "demote"):  # those lose snapshots one by one
+            if op not in ("delete_snapshots", "demote", "promote"):  # those lose snapshots one by one
                 assert seen in (before, after)
             assert pair.inside(pair.a, {"op": op, "args": args})[0] == 0
             assert what_counts(pair.a.state()) == after
             for name, number in (("safe", 2), ("latest", 4)):
                 if name in after:
                     assert pair.read(pair.a, name, "db", 0, 1) == bytes([number])
+            if op in ("demote", "promote"):
+                assert pair.read(pair.a, "shop", "db", 0, 1) == bytes([int(args["snapshot"][1:])])
             die += 1
-        pair.a.delete_snapshots("shop", ["gone"])
+        pair.a.delete_snapshots({"shop": ["gone"]})
         pair.audit()
         pair.a.close()
         pair.b.close()
         if die == commands:
             return
+
+
+def arrived(pair: ZfsPair, base: str | None) -> dict[str, Any]:
+    """Two volumes of which snapshot s2 has come to the other array, with another LUN and other records than s1, and was not taken up; the steps."""
+    names = ("shop", "other")
+    for number in (1, 2):
+        for name in names:
+            if number == 1:
+                pair.a.create_volume(name, MIB, OWNER)
+            lun = f"lun{number}"
+            pair.a.create_lun(name, lun, MIB)
+            pair.a.map_lun(name, [lun], "host-1")
+            pair.write(pair.a, name, lun, 0, bytes([number]) * 4096)
+        pair.a.put_volume_records(names, "intent", f"r{number}")
+        pair.a.snapshot(names, f"s{number}")
+        pair.a.seal(names, f"s{number}", f"seal {number}")
+        if number == 1:
+            for name in names:
+                pair.b.receive(name, pair.a.send(name, None, "s1"), OWNER)
+    assert isinstance(pair.a, ZfsArray)
+    steps = {name: pair.a._ask("transfer.describe", volume=name, base=base, snapshot="s2") for name in names}
+    for name, step in steps.items():
+        into = step["dataset"] if base else f"tank/dr/incoming/{name}"
+        send = f"zfs send {f'-i @{base}' if base else ''} {step['dataset']}@s2"
+        pair.machine("a").exec(["bash", "-c", f"set -o pipefail; {send} | ssh west-a zfs receive {into}@s2"])
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("names", "base"),
+    [(["shop"], "s1"), (["shop", "other"], "s1"), (["shop"], None)],
+    ids=["increment", "increments together", "full copy"],
+)
+def test_the_end_of_a_transfer_cut_at_any_command_is_completed_by_its_repetition(
+    tmp_path: Path, names: list[str], base: str | None
+) -> None:
+    older, newer = ({f"s{number}": (f"seal {number}", {"intent": f"r{number}"})} for number in (1, 2))
+    arrived_whole = {**older, **newer} if base else newer
+    die, commands = 0, 1
+    after: dict[str, Any] | None = None
+    while die < commands:
+        pair = ZfsPair(tmp_path)
+        steps = arrived(pair, base)
+        cut = {} if after is None else {"die": die}
+        status, said = pair.inside(pair.b, {"land": {name: steps[name] for name in names}, **cut})
+        seen = {name: pair.b.state().volumes[name] for name in names}
+        told = [{s.name: (s.seal, dict(s.records)) for s in volume.snapshots} for volume in seen.values()]
+        if after is None:
+            assert status == 0
+            after, commands = what_counts(pair.b.state()), int(said)
+            assert told == [arrived_whole] * len(names)
+            assert all(
+                volume.records == {"intent": "r2"} and [*volume.luns] == ["lun1", "lun2"] for volume in seen.values()
+            )
+        else:
+            assert status == 9
+            assert all(each in (older, arrived_whole) for each in told), "a snapshot is seen whole or not at all"
+            for name in names:
+                pair.b.receive(name, pair.a.send(name, base, "s2"), OWNER)
+            assert what_counts(pair.b.state()) == after
+            die += 1
+        for name in steps:
+            pair.b.promote(name, "s2" if name in names else "s1")
+        for name in names:
+            assert pair.read(pair.b, name, "lun2", 0, 1) == b""
+        pair.audit()
+        pair.a.close()
+        pair.b.close()
+
+
+def by_hand(pair: ZfsPair, *words: str) -> None:
+    """What an administrator does on the second array, right after a call of ours and through none."""
+    pair.b.put_volume_records(["shop"], "noted", words[0])
+    pair.machine("b").exec(["zfs", *words])
+
+
+def shop(pair: ZfsPair) -> str:
+    return pair._dataset(pair.machine("b"), "shop")[0]
+
+
+def test_a_snapshot_made_by_hand_does_not_stand_in_the_way_of_the_next_call(copied: ZfsPair) -> None:
+    copied.b.promote("shop", "s3")
+    by_hand(copied, "snapshot", f"{shop(copied)}@s4")
+    copied.b.snapshot(["shop"], "s4")
+    assert [s.name for s in copied.b.state().volumes["shop"].snapshots] == ["s1", "s2", "s3", "s4"]
+
+
+def test_a_hold_set_by_hand_is_seen_by_the_next_call(copied: ZfsPair) -> None:
+    by_hand(copied, "set", "dr:holds=audit", f"{shop(copied)}@s1")
+    with pytest.raises(Busy, match="audit"):
+        copied.b.delete_snapshots({"shop": ["s1"]})
+    copied.machine("b").exec(["zfs", "inherit", "dr:holds", f"{shop(copied)}@s1"])
+
+
+def test_a_clone_made_by_hand_keeps_its_data_when_the_volume_is_set_back(copied: ZfsPair) -> None:
+    copied.b.promote("shop", "s3")
+    by_hand(copied, "clone", "-o", "mountpoint=none", f"{shop(copied)}@s3", "tank/dr/copies/mine")
+    copied.b.demote("shop", "s2")
+    origin = copied.machine("b").exec(["zfs", "get", "-H", "-o", "value", "origin", "tank/dr/copies/mine"]).out.strip()
+    assert origin.endswith("@s3")
+    assert [s.name for s in copied.b.state().volumes["shop"].snapshots] == ["s1", "s2"]
+    copied.machine("b").exec(["zfs", "destroy", "tank/dr/copies/mine"])
+    copied.b.promote("shop", "s2")
+
+
+def test_a_rollback_by_hand_is_seen_by_the_next_call(copied: ZfsPair) -> None:
+    by_hand(copied, "rollback", "-r", f"{shop(copied)}@s1")
+    with pytest.raises(NotFound, match="s3"):
+        copied.b.promote("shop", "s3")
+    step = copied.a.send("shop", "s2", "s3")
+    with pytest.raises(NoCommonSnapshot, match="newest is s1"):
+        copied.b.receive("shop", step, OWNER)
+    copied.b.promote("shop", "s1")
+    assert copied.read(copied.b, "shop", "db", 0, 1) == b""
+
+
+def test_a_rollback_by_hand_of_a_volume_in_use_counts_as_a_write(copied: ZfsPair) -> None:
+    copied.b.promote("shop", "s3")
+    by_hand(copied, "rollback", "-r", f"{shop(copied)}@s2")
+    with pytest.raises(NotFound, match="s3"):
+        copied.b.promote("shop", "s3")
+    assert not copied.b.state().volumes["shop"].changed, "it stands at s2, its newest"
+
+
+def test_a_volume_that_another_program_made_writable_is_not_written_to(copied: ZfsPair) -> None:
+    step = copied.a.send("shop", "s2", "s3")
+    copied.b.demote("shop", "s2")
+    other = copied.again("b")
+    other.promote("shop", "s2")
+    other.close()
+    with pytest.raises(Conflict, match="writable"):
+        copied.b.receive("shop", step, OWNER)
 
 
 def test_a_drill_in_use_does_not_stand_in_the_way_and_keeps_its_data(pair: ZfsPair) -> None:

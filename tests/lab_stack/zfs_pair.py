@@ -78,10 +78,10 @@ print(base64.b64encode(data).decode())
 
 # The remote program's modules, imported on the machine from this checkout: for looking at what is there, and for dying in the middle of a call.
 _INSIDE = """
-import json, os, sys, time
+import json, os, sys, threading, time
 place, config, task = json.loads(sys.stdin.read())
 sys.path.insert(0, place)
-from remote import core, datasets, meta, points
+from remote import core, datasets, landings, meta, points
 import remote.branches, remote.luns, remote.snapshots, remote.volumes
 passed = 0
 def execute(words, seconds):
@@ -94,6 +94,22 @@ def execute(words, seconds):
 ctx = core.Context(deadline=time.monotonic() + 30, config=config, memory=core.Memory(), execute=execute)
 if "op" in task:
     core.OPS[task["op"]](ctx, **task["args"])
+    print(json.dumps(passed))
+elif "land" in task:
+    # As calls whose arrivals wait for their turn together.
+    ended = {}
+    def land(volume, stream):
+        landings.finish(ctx, volume, stream, "-", None)
+        ended[volume] = True
+    calls = [threading.Thread(target=land, args=each) for each in task["land"].items()]
+    with landings._waiting.turn:
+        for call in calls:
+            call.start()
+        while len(landings._waiting.arrivals) < len(calls):
+            time.sleep(0.001)
+    for call in calls:
+        call.join()
+    assert sorted(ended) == sorted(task["land"])
     print(json.dumps(passed))
 else:
     with meta.reading(ctx):
@@ -233,8 +249,9 @@ class ZfsPair:
             assert json.loads(said) == {"kept": [], "nobodys": [], "incoming": []}
 
     def inside(self, array: Array, task: dict[str, object]) -> tuple[int, str]:
-        """Run an operation ("op", "args") on the array's machine, which dies (status 9) before its command number "die" (from 0) that
-        changes something; its status and what it said: the number of such commands. Without "op": what is left over."""
+        """Run an operation ("op", "args"), or the end of transfers ("land": volume -> step), on the array's machine, which dies (status 9)
+        before its command number "die" (from 0) that changes something; its status and what it said: the number of such commands. Without
+        either: what is left over."""
         assert isinstance(array, ZfsArray)
         told = json.dumps([str(_REMOTE), array._config(), task])
         done = self.machine(array.name).exec(["python3", "-c", _INSIDE], input=told, check=False)

@@ -82,8 +82,8 @@ class RecordingArray:
         self.log.texts[f"seal {self.name}"] = seal
         self.log.guards.append(guard)
 
-    def delete_snapshots(self, volume: str, snapshots: Sequence[str], guard: Guard) -> None:
-        self.log.note("delete", f"{self.name} {volume}")
+    def delete_snapshots(self, snapshots: Mapping[str, Sequence[str]], guard: Guard) -> None:
+        self.log.note("delete", f"{self.name} {' '.join(snapshots)}")
         self.log.guards.append(guard)
 
 

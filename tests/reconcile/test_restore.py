@@ -222,7 +222,7 @@ def test_a_point_at_another_site_only_is_named_with_its_sites(lab: Lab) -> None:
     point = first(lab)
     array = lab.world().fleet.array("east-a")
     for volume in ("vol-1", "vol-2"):
-        array.delete_snapshots(volume, [point])
+        array.delete_snapshots({volume: [point]})
     with pytest.raises(Refused, match=f"recovery point {point} is whole at west only, and plan shop is active at east"):
         restore(lab, point=point)
 

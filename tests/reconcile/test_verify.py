@@ -130,7 +130,7 @@ def test_part_of_a_point_that_was_asked_for_is_wrong(taken: Lab) -> None:
     assert volume is not None
     for tag in {tag for snapshot in volume.snapshots for tag in snapshot.holds}:
         array.release(["vol-1"], tag)
-    array.delete_snapshots("vol-1", [point])
+    array.delete_snapshots({"vol-1": [point]})
     assert "volume vol-1 is not there" in "\n".join(verify(taken, wish=point).findings)
     assert verify(taken).well, "each site's newest is another one"
 

@@ -92,19 +92,20 @@ class SnapshotCalls(Core):
                 if found.seal != seal:
                     db.execute("UPDATE snapshot SET seal = ? WHERE id = ?", (seal, found.id))
 
-    def delete_snapshots(self, volume: str, snapshots: Sequence[str], guard: Guard = NO_GUARD) -> None:
+    def delete_snapshots(self, snapshots: Mapping[str, Sequence[str]], guard: Guard = NO_GUARD) -> None:
         with self._changing(guard) as db:
-            found = find_volume(db, volume)
-            if found is None:
-                return
-            doomed = [s for name in dict.fromkeys(snapshots) if (s := find_snapshot(db, found, name)) is not None]
-            for snapshot in doomed:
-                self._refuse_in_use(db, found, snapshot)
-            if doomed:
-                newest = newest_snapshot(db, found)
-                drop_snapshots(db, doomed)
-                if newest in doomed:
-                    recount(db, found)
+            for volume, names in snapshots.items():
+                found = find_volume(db, volume)
+                if found is None:
+                    continue
+                doomed = [s for name in dict.fromkeys(names) if (s := find_snapshot(db, found, name)) is not None]
+                for snapshot in doomed:
+                    self._refuse_in_use(db, found, snapshot)
+                if doomed:
+                    newest = newest_snapshot(db, found)
+                    drop_snapshots(db, doomed)
+                    if newest in doomed:
+                        recount(db, found)
 
     def _refuse_in_use(self, db: sqlite3.Connection, volume: VolumeRow, snapshot: SnapshotRow) -> None:
         held = [tag for (tag,) in db.execute("SELECT tag FROM hold WHERE snapshot = ? ORDER BY tag", (snapshot.id,))]

@@ -163,8 +163,8 @@ class ZfsArray(TransferCalls, Array):
         )
         return found
 
-    def delete_snapshots(self, volume: str, snapshots: Sequence[str], guard: Guard = NO_GUARD) -> None:
-        self._ask("delete_snapshots", guard, volume=volume, snapshots=list(snapshots))
+    def delete_snapshots(self, snapshots: Mapping[str, Sequence[str]], guard: Guard = NO_GUARD) -> None:
+        self._ask("delete_snapshots", guard, snapshots={volume: list(names) for volume, names in snapshots.items()})
 
     def hold(self, snapshots: Mapping[str, str], tag: str, guard: Guard = NO_GUARD) -> None:
         self._ask("hold", guard, snapshots=dict(snapshots), tag=check_name("hold", tag))

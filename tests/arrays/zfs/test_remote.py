@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from dr_provider.arrays.zfs import remote
-from dr_provider.arrays.zfs.remote import core, datasets, meta, properties, snapshots, volumes
+from dr_provider.arrays.zfs.remote import core, datasets, listing, meta, properties, snapshots, volumes
 from dr_provider.arrays.zfs.remote.core import Context, Done, Fault, Memory
 from dr_provider.arrays.zfs.remote.names import iqn
 
@@ -162,7 +162,7 @@ class OpenZfs:
     def volume(self, name: str) -> datasets.Volume:
         dataset = f"tank/dr/vols/plan/{name}"
         made = datasets.Volume(dataset, name, 1, "data", True, 1 << 20, ["t", "", "1"], {"db": datasets.Lun(1 << 20)})
-        self.rows[dataset] = dict(properties.assignments(datasets.VOLUME, made.text()))
+        self.rows[dataset] = dict(properties.assignments(listing.VOLUME, made.text()))
         (self.folder / dataset / "luns").mkdir(parents=True)
         (self.folder / dataset / "luns/db.img").write_bytes(b"")
         return made
@@ -172,12 +172,15 @@ class OpenZfs:
             return Done(0, "zfs-2.1.11-1\nzfs-kmod-2.1.11-1\n", "")
         if words[:2] == ["zfs", "list"]:
             columns = words[words.index("-o") + 1].split(",")
-            lines = [[{"name": name}.get(c, row.get(c, "-")) for c in columns] for name, row in self.rows.items()]
+            systems = {name: row for name, row in self.rows.items() if "@" not in name}
+            lines = [[{"name": name}.get(c, row.get(c, "-")) for c in columns] for name, row in systems.items()]
             return Done(0, "".join("\t".join(line) + "\n" for line in lines), "")
         if words[:2] == ["zfs", "get"]:
             keys, names = words[words.index("-o") + 2].split(","), words[words.index("-o") + 3 :]
             if keys == ["mountpoint"]:
                 return Done(0, f"{self.folder}/tank/dr\n", "")
+            if "-rHp" in words:
+                names = [name for name in self.rows if name.startswith(tuple(names))]
             found = [
                 f"{name}\t{key}\t{self.rows[name].get(key, '-')}\n"
                 for name in names

@@ -1,35 +1,39 @@
-"""The two ends of a replication step but for its bytes: what a source says of a snapshot, and how a destination makes ready and takes it up."""
+"""The beginnings of a replication step: what a source says of a snapshot, and how a destination makes ready for it, or clears up after it.
+
+What has arrived is taken up in landings.py.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from . import properties
-from .branches import collect, current, stand_at, stop_receiving, unmount
+from .branches import current, stand_at, tidy, unmount
 from .core import Context, Fault, zfs
-from .datasets import RECORDS, VOLUME, Catalog, Lun, Volume, assign, catalog, need_volume, options, save
-from .meta import changing, mounts, reading
-from .points import POINT, SEAL, Point, Points, need_point, points, sweep
+from .datasets import Catalog, Volume, catalog, need_volume, options
+from .listing import VOLUME, forget
+from .meta import changing, mounts
+from .points import Point, Points, need_point, points, sweep
+from .receiving import stop_receiving
 from .volumes import place_for
 
-__all__ = ["begin", "describe", "drop", "finish"]
+__all__ = ["begin", "describe", "drop", "refuse_held"]
 
 
 # -- the source -----------------------------------------------------------------------------------
 
 
-def describe(ctx: Context, volume: str, base: str | None, snapshot: str) -> dict[str, Any]:
-    """A step as its destination needs to know it, and the dataset to send it from."""
+def describe(ctx: Context, volume: str, base: str | None, snapshot: str) -> tuple[dict[str, Any], Points]:
+    """A step as its destination needs to know it, and the dataset to send it from; with that dataset's snapshots. The caller holds the array's lock."""
     if base == snapshot:
         raise Fault(
             "NothingToSend", f"volume {volume}: the destination stands at snapshot {snapshot} of {ctx.where} already"
         )
-    with reading(ctx):
-        mine = need_volume(ctx, catalog(ctx), volume)
-        known = points(ctx, [mine])[mine.dataset]
+    mine = need_volume(ctx, catalog(ctx), volume)
+    known = points(ctx, [mine])[mine.dataset]
     point = need_point(ctx, mine, known, snapshot)
     older = older_point(ctx, mine, known, base, point)
-    return {
+    step = {
         "dataset": mine.dataset,
         "array": ctx.config["name"],
         "site": ctx.config.get("site", ""),
@@ -38,6 +42,7 @@ def describe(ctx: Context, volume: str, base: str | None, snapshot: str) -> dict
         "snapshot": _told(point),
         "base": None if older is None else _told(older),
     }
+    return step, known
 
 
 def _told(point: Point) -> dict[str, Any]:
@@ -85,9 +90,16 @@ def begin(
     is gone on with.
     """
     with changing(ctx, guard) as change:
+        base = stream["base"]
+        if base is None:
+            forget(ctx)  # whoever kept `taking` until now may have left something in incoming/
         found = current(ctx, change)
         mine = found.volumes.get(volume)
-        base = stream["base"]
+        incoming = f"{ctx.root}/incoming/{volume}"
+        # Whoever received for this volume has let `taking` go: what it left, or what still runs of it, has no owner.
+        if stop_receiving(ctx, [incoming, *([mine.dataset] if mine is not None else [])]):
+            forget(ctx)
+            found = current(ctx, change)
         if mine is None and base is not None:
             raise Fault(
                 "NoCommonSnapshot",
@@ -100,25 +112,21 @@ def begin(
                 return {"have": True}
             _refuse_unfit(ctx, mine)
             if base is None:
-                _refuse_held(ctx, mine, known)
+                refuse_held(ctx, mine, known)
             else:
                 _refuse_diverged(ctx, mine, known, base)
         change.touch()
-        incoming = f"{ctx.root}/incoming/{volume}"
-        # Whoever received for this volume has let `taking` go: what it left, or what still runs of it, has no owner.
-        stop_receiving(ctx, [incoming, *([mine.dataset] if mine is not None else [])])
         if mine is None or base is None:
             if mine is None:
                 _announce(ctx, found, volume, stream["size"], owner, group)
             if incoming in found.all and not keep:
                 zfs(ctx, "destroy", "-r", incoming)
             return {"dataset": incoming, "full": True}
-        known = points(ctx, [mine])[mine.dataset]
         newest = known.newest
         assert newest is not None
         if mine.mounted is not None or known.after(newest):
-            mine = stand_at(ctx, found, mine, known, newest, writable=False)
-            collect(ctx)
+            before, mine = mine, stand_at(ctx, found, mine, known, newest, writable=False)
+            tidy(ctx, found, before, mine)
         return {"dataset": mine.dataset, "full": False}
 
 
@@ -149,7 +157,7 @@ def _refuse_unfit(ctx: Context, volume: Volume) -> None:
         )
 
 
-def _refuse_held(ctx: Context, volume: Volume, known: Points) -> None:
+def refuse_held(ctx: Context, volume: Volume, known: Points) -> None:
     held = min(((point.name, tag) for point in known.seen for tag in point.holds), default=None)
     if held is not None:
         raise Fault(
@@ -175,89 +183,6 @@ def _refuse_diverged(ctx: Context, volume: Volume, known: Points, base: dict[str
         )
 
 
-def finish(
-    ctx: Context, volume: str, stream: dict[str, Any], owner: list[str], group: str, guard: dict[str, Any] | None
-) -> None:
-    """Take up what has arrived: the snapshot is seen, whole, from the end of this on."""
-    snapshot = stream["snapshot"]
-    with changing(ctx, guard) as change:
-        found = current(ctx, change)
-        mine = found.volumes.get(volume)
-        if mine is None or mine.writable or mine.kind != "data":
-            raise _superseded(ctx, volume)
-        full = stream["base"] is None
-        arrived = f"{ctx.root}/incoming/{volume}" if full else mine.dataset
-        name = f"{arrived}@{snapshot['name']}"
-        # A full copy that was cut leaves no dataset; and no listing of it is to be asked for.
-        there = [Volume(arrived, volume, 0, "data", False, 0, None, {})] if arrived in found.all else []
-        known = points(ctx, there).get(arrived, Points())
-        _check_guid(ctx, volume, known, name, snapshot["guid"])
-        change.touch()
-        if full:
-            own = points(ctx, [mine])[mine.dataset]
-            _refuse_held(ctx, mine, own)
-        text = {
-            "time": snapshot["time"],
-            "members": {volume: {"size": stream["size"], "records": 0, "luns": snapshot["luns"]}},
-            "records": [snapshot["records"]],
-        }
-        settings = [] if snapshot["seal"] is None else properties.assignments(SEAL, snapshot["seal"])
-        told = properties.assignments(POINT, text)
-        after = Volume(
-            dataset=arrived,
-            name=volume,
-            generation=mine.generation,
-            kind="data",
-            writable=False,
-            size=max(mine.size, stream["size"]),
-            owner=mine.owner,
-            luns={
-                lun: Lun(row["size"], row["image"], mine.luns[lun].online if lun in mine.luns else True)
-                for lun, row in snapshot["luns"].items()
-            },
-            records=snapshot["records"],
-            head="" if full else mine.head,
-            records_head="" if full else mine.records_head,
-        )
-        if full:
-            _replace(ctx, found, mine, after, group, [*settings, *told], name)
-        else:
-            # Seen from here on; the volume's own table is mended by the next step if this call is cut now.
-            assign(ctx, [*settings, *told], [name])
-            if after.records != mine.records:
-                assign(ctx, properties.assignments(RECORDS, after.records, mine.records_head), [after.dataset])
-            save(ctx, after)
-
-
-def _check_guid(ctx: Context, volume: str, known: Points, name: str, guid: str) -> None:
-    found = known.guids.get(name)
-    if found != guid or known.all[-1] != name:
-        raise Fault(
-            "CorruptRecord",
-            f"volume {volume} on {ctx.where}: wanted snapshot {name} with guid {guid}, found {found or 'none'}; send it anew",
-        )
-
-
-def _replace(
-    ctx: Context, found: Catalog, mine: Volume, after: Volume, group: str, settings: list[tuple[str, str]], name: str
-) -> None:
-    """A full copy takes the volume's place with one rename; what it replaces is kept only as long as clones stand on it."""
-    assign(ctx, settings, [name])
-    dataset, after.generation = place_for(ctx, found, group, mine.name)
-    assign(ctx, [("canmount", "noauto"), ("readonly", "on")], [after.dataset])
-    assign(ctx, properties.assignments(RECORDS, after.records), [after.dataset])
-    save(ctx, after)
-    zfs(ctx, "rename", after.dataset, dataset)
-    collect(ctx)
-
-
-def _superseded(ctx: Context, volume: str) -> Fault:
-    return Fault(
-        "Conflict",
-        f"volume {volume} on {ctx.where} is no longer taking this transfer: another took its place, or the volume was promoted",
-    )
-
-
 def drop(ctx: Context, volume: str) -> None:
     """After a transfer that was cut: free what arrived and cannot be gone on with."""
     with changing(ctx) as change:
@@ -265,6 +190,7 @@ def drop(ctx: Context, volume: str) -> None:
         incoming = f"{ctx.root}/incoming/{volume}"
         mine = found.volumes.get(volume)
         stop_receiving(ctx, [incoming, *([mine.dataset] if mine is not None else [])])
+        forget(ctx)
         if incoming in catalog(ctx).all:
             change.touch()
             zfs(ctx, "destroy", "-r", incoming)
@@ -277,5 +203,4 @@ def drop(ctx: Context, volume: str) -> None:
         # A receive that was cut leaves the data at the newest snapshot; one that came to its end only for us to be cut off leaves more.
         if known.after(known.newest):
             change.touch()
-            stand_at(ctx, found, mine, known, known.newest, writable=False)
-            collect(ctx)
+            tidy(ctx, found, mine, stand_at(ctx, found, mine, known, known.newest, writable=False))

@@ -7,9 +7,6 @@ dataset is kept for as long as anything stands on it. A call that is cut in betw
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import time
 import uuid
 from pathlib import Path
@@ -17,13 +14,15 @@ from typing import Any
 
 from . import files, properties, resume
 from .core import BUSY_PATIENCE, Context, Fault, attempt, fault_of, op, run, zfs
-from .datasets import RECORDS, VOLUME, Catalog, Lun, Volume, assign, catalog, need_volume, options, save
+from .datasets import Catalog, Lun, Volume, assign, catalog, need_volume, options, save
+from .listing import RECORDS, VOLUME, forget
 from .lunservice import mapped, withdraw
 from .meta import Change, changing, mounts
 from .names import HIDDEN
 from .points import Point, Points, need_point, points, release, sweep
+from .receiving import stop_receiving
 
-__all__ = ["collect", "current", "pending", "stand_at", "unmount"]
+__all__ = ["collect", "current", "pending", "stand_at", "tidy", "unmount"]
 
 
 def pending(found: Catalog) -> list[Volume]:
@@ -89,6 +88,7 @@ def stand_at(ctx: Context, found: Catalog, volume: Volume, known: Points, point:
         origin=volume.origin,
         records=dict(point.records),
         head=volume.head,
+        told=volume.told,
         records_head=volume.records_head,
     )
     if any(found.dependents(full) for full in newer):
@@ -100,14 +100,15 @@ def stand_at(ctx: Context, found: Catalog, volume: Volume, known: Points, point:
         _roll_back(ctx, point.full)
         if writable:
             zfs(ctx, "inherit", "readonly", after.dataset)
-    if not writable:
-        assign(ctx, [("readonly", "on")], [after.dataset])
-        _commit(ctx, after)
-    else:
+        else:
+            assign(ctx, [("readonly", "on")], [after.dataset])
+        if after.records != volume.records:
+            assign(ctx, properties.assignments(RECORDS, after.records, after.records_head), [after.dataset])
+    if writable:
         files.opened(ctx, after)
         _drop_drafts(after)
         files.restamp(ctx, after, {name: told["stamp"] for name, told in point.luns.items()})
-        _commit(ctx, after)
+    save(ctx, after)
     return after
 
 
@@ -125,12 +126,6 @@ def _roll_back(ctx: Context, full: str) -> None:
         time.sleep(0.05)
 
 
-def _commit(ctx: Context, volume: Volume) -> None:
-    settings = properties.assignments(RECORDS, volume.records, volume.records_head)
-    assign(ctx, settings, [volume.dataset])
-    save(ctx, volume)
-
-
 def _branch(ctx: Context, found: Catalog, volume: Volume, after: Volume, point: Point) -> None:
     after.generation = found.generation(volume.name)
     after.dataset = f"{volume.dataset.rpartition('/')[0]}/{volume.name}.R{after.generation}"
@@ -140,7 +135,7 @@ def _branch(ctx: Context, found: Catalog, volume: Volume, after: Volume, point: 
     settings += properties.assignments(RECORDS, after.records)
     told = properties.assignments(VOLUME, after.text())
     zfs(ctx, "clone", *options([*settings, *told]), point.full, after.dataset)
-    after.head, after.records_head = told[-1][1], settings[-1][1]
+    after.head, after.told, after.records_head = told[-1][1], after.text(), settings[-1][1]
     _take_over(ctx, after)
     point.full = f"{after.dataset}@{point.name}"
 
@@ -153,6 +148,12 @@ def _drop_drafts(volume: Volume) -> None:
 
 
 # -- garbage ----------------------------------------------------------------------------------------
+
+
+def tidy(ctx: Context, found: Catalog, before: Volume, after: Volume) -> None:
+    """After `stand_at`: `collect`, where there can be anything."""
+    if found.kept or after.dataset != before.dataset:
+        collect(ctx)
 
 
 def collect(ctx: Context) -> None:
@@ -274,14 +275,15 @@ def promote(ctx: Context, *, volume: str, snapshot: str, guard: dict[str, Any] |
                 "demote it first, after a clone of what is newer",
             )
         change.touch()
-        stop_receiving(ctx, [mine.dataset, f"{ctx.root}/incoming/{volume}"])
         incoming = f"{ctx.root}/incoming/{volume}"
+        if stop_receiving(ctx, [mine.dataset, incoming]):
+            forget(ctx)
+            found = catalog(ctx)
         if incoming in found.all:
             run(ctx, ["zfs", "destroy", "-r", incoming])
         resume.abandon(ctx, mine.dataset)
-        known = points(ctx, [mine])[mine.dataset]  # a transfer may have ended meanwhile
-        stand_at(ctx, found, mine, known, need_point(ctx, mine, known, snapshot), writable=True)
-        collect(ctx)
+        # A transfer may have ended meanwhile: what it brought is nobody's, and goes with the rest that is newer.
+        tidy(ctx, found, mine, stand_at(ctx, found, mine, known, point, writable=True))
 
 
 @op("demote")
@@ -305,41 +307,4 @@ def demote(ctx: Context, *, volume: str, snapshot: str, guard: dict[str, Any] | 
         if not mine.writable and known.newest is point and not known.after(point):
             return
         change.touch()
-        stand_at(ctx, found, mine, known, point, writable=False)
-        collect(ctx)
-
-
-def stop_receiving(ctx: Context, datasets: list[str]) -> None:
-    """Kill `zfs receive` of these datasets, whoever started it: a volume that is promoted takes in nothing more."""
-    end = time.monotonic() + BUSY_PATIENCE
-    while True:
-        found = [pid for pid, words in _processes() if _receives(words, datasets)]
-        if not found:
-            return
-        if time.monotonic() > end:
-            raise Fault(
-                "Busy", f"{ctx.where}: process {found[0]} goes on with `zfs receive` of {datasets[0]}; end it there"
-            )
-        for pid in found:
-            if ctx.sudo:
-                attempt(ctx, ["kill", "-9", str(pid)])
-            else:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        time.sleep(0.02)
-
-
-def _processes() -> list[tuple[int, list[str]]]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                found.append((int(entry.name), (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")))
-    return found
-
-
-def _receives(words: list[str], datasets: list[str]) -> bool:
-    for at, word in enumerate(words[:-1]):
-        if word.rpartition("/")[2] == "zfs" and words[at + 1] in ("receive", "recv"):
-            return any(each.partition("@")[0] in datasets for each in words[at + 2 :])
-    return False
+        tidy(ctx, found, mine, stand_at(ctx, found, mine, known, point, writable=False))

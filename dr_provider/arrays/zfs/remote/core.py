@@ -14,7 +14,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from .listing import Listing
 
 __all__ = [
     "OPS",
@@ -36,6 +39,9 @@ __all__ = [
 BUSY_PATIENCE = 3.0  # seconds; zfs-fuse unmounts asynchronously, so that "dataset is busy" often ends within 0.1 s
 _BUSY_PAUSE = 0.05
 _GRACE = 1.0  # seconds kept back from a call's deadline, so that the sentence about it still arrives
+
+_TELLING = ("get", "hold", "list", "mount", "release", "send", "umount", "version")
+"""Commands of zfs that change nothing of what a listing says."""
 
 OPS: dict[str, Callable[..., Any]] = {}
 
@@ -72,6 +78,9 @@ class Memory:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._known: dict[str, Any] = {}
+        self.listing: Listing | None = None
+        """See listing.py."""
+        self.listing_turn = threading.Lock()
 
     def once(self, key: str, find: Callable[[], Any]) -> Any:
         with self._lock:
@@ -88,7 +97,7 @@ class Context:
     """One call, as its operation sees it. The server and tests say how progress gets out and whether the caller has given up.
 
     `config`: the array's settings as the operator's side sent them (`_config` in arrays/zfs/array.py). `deadline`: of
-    time.monotonic(). `execute` runs a command; tests put transcripts in its place.
+    time.monotonic(), as is `came`: when the call was made. `execute` runs a command; tests put transcripts in its place.
     """
 
     def __init__(
@@ -102,6 +111,7 @@ class Context:
         config = _configured.config if config is None else config
         self.config = config
         self.memory = memory or _configured.memory
+        self.came = time.monotonic()
         self.deadline = deadline
         self.execute = execute or _execute
         name, site = str(config["name"]), str(config.get("site", ""))
@@ -176,6 +186,8 @@ def command(ctx: Context, words: Sequence[str]) -> list[str]:
 
 def attempt(ctx: Context, words: Sequence[str]) -> Done:
     """Run a command to its end, whatever it ends with. Raises Fault where it does not end in time or cannot be started."""
+    if words[0] == "zfs" and words[1] not in _TELLING:
+        ctx.memory.listing = None  # whatever becomes of it: what was read before may be no longer so
     seconds = ctx.left() - _GRACE
     if seconds <= 0:
         raise Fault("Unreachable", f"{ctx.where} had no time left for {words[0]!r}; look at its load, then try again")

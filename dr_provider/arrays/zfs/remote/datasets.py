@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from . import properties
-from .core import Context, Fault, attempt, fault_of, zfs
+from .core import Context, Fault, zfs
+from .listing import RECORDS, VOLUME, file_systems
 from .meta import mounts
 from .resume import open_zfs
 
-__all__ = ["Catalog", "Volume", "assign", "catalog", "describe", "need_volume", "owner_said", "values"]
-
-VOLUME, RECORDS = "dr:volume", "dr:records"
+__all__ = ["Catalog", "Volume", "assign", "catalog", "describe", "need_volume", "owner_said"]
 
 
 @dataclass
@@ -40,7 +39,8 @@ class Lun:
 
 @dataclass
 class Volume:
-    """A dataset of ours. `base`: the snapshot (full name) that the dataset is a clone of. `head`: the text of `dr:volume` as it stands."""
+    """A dataset of ours. `base`: the snapshot (full name) that the dataset is a clone of. `head`: the text of `dr:volume` as it stands, and
+    `told`: what it says."""
 
     dataset: str
     name: str
@@ -55,6 +55,7 @@ class Volume:
     base: str | None = None
     mounted: str | None = None
     head: str = ""
+    told: Mapping[str, Any] | None = None
     records_head: str = ""
 
     def text(self) -> dict[str, Any]:
@@ -102,20 +103,18 @@ class Catalog:
 
 
 def catalog(ctx: Context) -> Catalog:
-    columns = f"name,origin,{VOLUME},{RECORDS}"
+    """The caller holds the array's lock."""
     found = Catalog()
     there = mounts()
-    rows = [
-        line.split("\t") for line in zfs(ctx, "list", "-rH", "-t", "filesystem", "-o", columns, ctx.root).splitlines()
-    ]
     ours: dict[str, list[Volume]] = {}
-    for name, origin, head, records in rows:
-        base = None if properties.unset(origin) else origin
+    for name, row in file_systems(ctx).items():
+        head, records = row[VOLUME], row[RECORDS]
+        base = None if properties.unset(row["origin"]) else row["origin"]
         found.all[name] = base
         place = name[len(ctx.root) + 1 :].split("/")
         if properties.unset(head) or (place[0], len(place)) not in (("vols", 3), ("copies", 2), ("incoming", 2)):
             continue  # not ours, or below one of ours, whose properties it inherits
-        text = describe(ctx, name, VOLUME, head)
+        text = describe(ctx, name, VOLUME, head, row)
         volume = Volume(
             dataset=name,
             name=text["name"],
@@ -126,10 +125,11 @@ def catalog(ctx: Context) -> Catalog:
             owner=text.get("owner"),
             luns={lun: Lun(**told) for lun, told in text.get("luns", {}).items()},
             origin=text.get("origin"),
-            records={} if properties.unset(records) else describe(ctx, name, RECORDS, records),
+            records={} if properties.unset(records) else describe(ctx, name, RECORDS, records, row),
             base=base,
             mounted=there.get(name),
             head=head,
+            told=text,
             records_head="" if properties.unset(records) else records,
         )
         if place[0] == "incoming":
@@ -146,31 +146,15 @@ def catalog(ctx: Context) -> Catalog:
     return found
 
 
-def describe(ctx: Context, name: str, key: str, head: str) -> Any:
+def describe(ctx: Context, name: str, key: str, head: str, row: Mapping[str, str]) -> Any:
     """What a property of ours says on a dataset or snapshot."""
     try:
-        return properties.decode(key, head, lambda more: values(ctx, [name], more).get(name, {}))
+        return properties.decode(key, head, lambda more: row)
     except ValueError as error:
         raise Fault(
             "CorruptRecord",
             f"{ctx.where}: property {key} of {name} cannot be read ({error}); it was written by a newer version or damaged",
         ) from error
-
-
-def values(ctx: Context, names: Sequence[str], keys: Sequence[str], *, deep: bool = False) -> dict[str, dict[str, str]]:
-    """Properties of datasets and snapshots; of all below them too with `deep`. Names that are not there are left out."""
-    flags = "-rHp" if deep else "-Hp"
-    words = ["zfs", "get", flags, "-o", "name,property,value", ",".join(keys), *names]
-    done = attempt(ctx, words)
-    if done.status != 0:
-        fault = fault_of(ctx, words, done)
-        if fault.kind != "NotFound":
-            raise fault
-    found: dict[str, dict[str, str]] = {}
-    for line in done.out.splitlines():
-        name, key, value = line.split("\t")
-        found.setdefault(name, {})[key] = value
-    return found
 
 
 # -- looking up -------------------------------------------------------------------------------------
@@ -218,10 +202,11 @@ def assign(ctx: Context, settings: Iterable[tuple[str, str]], names: Sequence[st
 
 def save(ctx: Context, volume: Volume) -> None:
     """Write `dr:volume` if it says something else now."""
-    if properties.unset(volume.head) or describe(ctx, volume.dataset, VOLUME, volume.head) != volume.text():
-        settings = properties.assignments(VOLUME, volume.text(), volume.head)
+    text = volume.text()
+    if volume.told != text:
+        settings = properties.assignments(VOLUME, text, volume.head)
         assign(ctx, settings, [volume.dataset])
-        volume.head = settings[-1][1]
+        volume.head, volume.told = settings[-1][1], text
 
 
 def options(settings: Mapping[str, str] | Iterable[tuple[str, str]]) -> list[str]:

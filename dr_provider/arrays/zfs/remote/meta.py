@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import json
 import os
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,19 @@ from typing import Any
 
 from .core import Context, Fault, attempt, fault_of, fault_of_os, run, zfs
 
-__all__ = ["Change", "changing", "create", "folder", "own_id", "reading", "ready", "serial", "settle_names", "taking"]
+__all__ = [
+    "Change",
+    "changing",
+    "create",
+    "folder",
+    "own_id",
+    "reading",
+    "ready",
+    "serial",
+    "settle_names",
+    "taking",
+    "turn",
+]
 
 _PAUSES = (0.002, 0.02)
 
@@ -224,11 +237,24 @@ def _flock(ctx: Context, file: int, how: int) -> None:
         except BlockingIOError:
             pass
         if ctx.left() <= 0:
-            raise Fault(
-                "Unreachable", f"{ctx.where}: another call kept the array's lock for too long; see what hangs there"
-            )
+            raise _kept(ctx)
         time.sleep(pause)
         pause = min(pause * 2, longest)
+
+
+def _kept(ctx: Context) -> Fault:
+    return Fault("Unreachable", f"{ctx.where}: another call kept the array's lock for too long; see what hangs there")
+
+
+@contextlib.contextmanager
+def turn(ctx: Context, lock: threading.Lock) -> Iterator[None]:
+    """One of this process's calls at a time."""
+    if not lock.acquire(timeout=max(0.0, ctx.left())):
+        raise _kept(ctx)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
@@ -287,7 +313,8 @@ def serial(ctx: Context) -> int:
 
 def _raise_serial(ctx: Context) -> None:
     with _told(ctx, "counting a change"):
-        text = f"{serial(ctx) + 1:020d}\n".encode()
+        before = serial(ctx)
+        text = f"{before + 1:020d}\n".encode()
         # In place: 21 bytes of one record are written whole or not at all.
         file = os.open(str(folder(ctx) / "serial"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -295,6 +322,9 @@ def _raise_serial(ctx: Context) -> None:
             os.fsync(file)
         finally:
             os.close(file)
+    listing = ctx.memory.listing
+    if listing is not None and listing.serial == before:
+        listing.serial = before + 1  # the change is ours, and a command that makes the listing untrue drops it
 
 
 @contextlib.contextmanager

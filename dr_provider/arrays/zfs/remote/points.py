@@ -13,14 +13,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import properties
-from .core import Context, Fault, attempt, fault_of, zfs
-from .datasets import Catalog, Volume, assign, describe, values
+from .core import BUSY_PATIENCE, Context, Fault, attempt, fault_of, zfs
+from .datasets import Catalog, Volume, assign, describe
+from .listing import values
 from .meta import taking
+from .resume import open_zfs
 
-__all__ = ["HOLDS", "POINT", "SEAL", "Point", "Points", "captured", "destroy", "need_point", "points", "sweep"]
+__all__ = [
+    "HOLDS",
+    "POINT",
+    "SEAL",
+    "Point",
+    "Points",
+    "captured",
+    "destroy",
+    "destroy_all",
+    "every_point",
+    "need_point",
+    "points",
+    "sweep",
+]
 
 POINT, SEAL, HOLDS = "dr:point", "dr:seal", "dr:holds"
-_KEYS = ("guid", "referenced", POINT, SEAL, HOLDS)
+_KEYS = ("guid", "used", "available", "referenced", POINT, SEAL, HOLDS)
 TAG = "dr"
 
 
@@ -43,11 +58,12 @@ class Point:
 
 @dataclass
 class Points:
-    """Of one dataset, oldest first: `seen` are everyone's, `all` the full names of every snapshot there is, with its guid in `guids`."""
+    """Of one dataset, oldest first: `seen` are everyone's, `all` the full names of every snapshot there is. `rows`: what zfs says of each, and of
+    the dataset itself."""
 
     seen: list[Point] = field(default_factory=list)
     all: list[str] = field(default_factory=list)
-    guids: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def find(self, name: str) -> Point | None:
         return next((point for point in self.seen if point.name == name), None)
@@ -73,26 +89,27 @@ def points(ctx: Context, volumes: Iterable[Volume], name: str | None = None) -> 
     if not by_dataset:
         return {}
     named = [dataset if name is None else f"{dataset}@{name}" for dataset in by_dataset]
-    return _sorted_out(ctx, by_dataset, values(ctx, named, _KEYS, deep=name is None))
+    return _sorted_out(ctx, by_dataset, values(ctx, named, _KEYS, deep=name is None, texts=(POINT, SEAL)))
 
 
-def every_point(ctx: Context, found: Catalog) -> dict[str, Points]:
-    """As `points`, of all volumes: the one listing costs less than naming each."""
+def every_point(ctx: Context, found: Catalog) -> tuple[dict[str, Points], Mapping[str, str]]:
+    """As `points`, of all volumes, and what zfs says of the array's own dataset: one command costs less than naming each."""
     by_dataset = {volume.dataset: volume for volume in found.volumes.values()}
-    rows = values(ctx, [f"{ctx.root}/vols", f"{ctx.root}/copies"], _KEYS, deep=True) if by_dataset else {}
-    return _sorted_out(ctx, by_dataset, rows)
+    rows = values(ctx, [ctx.root], _KEYS, deep=True, texts=(POINT, SEAL))
+    return _sorted_out(ctx, by_dataset, rows), rows[ctx.root]
 
 
 def _sorted_out(
-    ctx: Context, by_dataset: Mapping[str, Volume], rows: Mapping[str, Mapping[str, str]]
+    ctx: Context, by_dataset: Mapping[str, Volume], rows: Mapping[str, dict[str, str]]
 ) -> dict[str, Points]:
     found = {dataset: Points() for dataset in by_dataset}
     # zfs lists the snapshots of a dataset in the order in which they came to be there (zfs_iter.c, zfs_compare: by createtxg).
     for full, row in rows.items():
         dataset, at, _ = full.partition("@")
+        if dataset in found:
+            found[dataset].rows[full] = row
         if at and dataset in found:
             found[dataset].all.append(full)
-            found[dataset].guids[full] = row["guid"]
             point = _point(ctx, by_dataset[dataset].name, full, row)
             if point is not None:
                 found[dataset].seen.append(point)
@@ -102,7 +119,7 @@ def _sorted_out(
 def _point(ctx: Context, volume: str, full: str, row: Mapping[str, str]) -> Point | None:
     if properties.unset(row.get(POINT)):
         return None
-    text = describe(ctx, full, POINT, row[POINT])
+    text = describe(ctx, full, POINT, row[POINT], row)
     member = text["members"].get(volume)
     if member is None:
         return None
@@ -116,7 +133,7 @@ def _point(ctx: Context, volume: str, full: str, row: Mapping[str, str]) -> Poin
         size=member["size"],
         records=text["records"][member["records"]],
         luns=member["luns"],
-        seal=None if properties.unset(seal) else describe(ctx, full, SEAL, seal),
+        seal=None if properties.unset(seal) else describe(ctx, full, SEAL, seal, row),
         holds=[] if holds is None or properties.unset(holds) else holds.split(","),
         seal_head="" if properties.unset(seal) else seal,
     )
@@ -184,7 +201,7 @@ def destroy(ctx: Context, full: str) -> None:
     """Destroy a snapshot that nothing depends on, held or not; one that is gone is passed over."""
     for last in (False, True):
         try:
-            zfs(ctx, "destroy", full, patience=3.0 if last else 0.0)
+            zfs(ctx, "destroy", full, patience=BUSY_PATIENCE if last else 0.0)
             return
         except Fault as fault:
             if fault.kind == "NotFound":
@@ -192,6 +209,23 @@ def destroy(ctx: Context, full: str) -> None:
             if fault.kind != "Busy" or last:
                 raise
         release(ctx, [full])
+
+
+def destroy_all(ctx: Context, fulls: Sequence[str]) -> None:
+    """As `destroy`, of many: OpenZFS takes all of a dataset at once, zfs-fuse one at a time."""
+    parts: dict[str, list[str]] = {}
+    for full in fulls:
+        parts.setdefault(full.partition("@")[0] if open_zfs(ctx) else full, []).append(full)
+    for dataset, some in parts.items():
+        if len(some) > 1:
+            try:
+                zfs(ctx, "destroy", f"{dataset}@{','.join(full.partition('@')[2] for full in some)}", patience=0.0)
+                continue
+            except Fault as fault:
+                if fault.kind not in ("Busy", "NotFound"):
+                    raise  # else on one of them is a hold that was left, or it went already
+        for full in some:
+            destroy(ctx, full)
 
 
 def sweep(ctx: Context, found: Catalog, volume: Volume, known: Points) -> bool:

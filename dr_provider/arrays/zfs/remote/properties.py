@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["assignments", "decode", "unset"]
+__all__ = ["assignments", "decode", "rest", "unset"]
 
 CHUNK = 6000
 _MOST = 99
@@ -48,15 +48,21 @@ def unset(text: str | None) -> bool:
     return text in (None, "", "-")
 
 
+def rest(name: str, head: str) -> list[str]:
+    """The properties that hold the rest of a long text."""
+    size = head.partition(":")[0]
+    return [f"{name}.{size[-1]}{number}" for number in range(1, int(size[:-1]))] if size[:-1].isdigit() else []
+
+
 def decode(name: str, head: str, more: Callable[[list[str]], Mapping[str, str]]) -> Any:
     """The value. `more` fetches the properties that hold the rest of a long one. Raises ValueError where the text is not whole."""
     size, colon, text = head.partition(":")
     if not colon or not size[:-1].isdigit():
         raise ValueError(f"{name}: not a text of this program")
-    rest = [f"{name}.{size[-1]}{number}" for number in range(1, int(size[:-1]))]
-    if rest:
-        found = more(rest)
-        text += "".join(found[each] for each in rest if not unset(found.get(each)))
+    parts = rest(name, head)
+    if parts:
+        found = more(parts)
+        text += "".join(found[each] for each in parts if not unset(found.get(each)))
     try:
         return _value(text)
     except (binascii.Error, zlib.error, ValueError) as error:

@@ -8,9 +8,10 @@ from typing import Any
 from . import files, properties
 from .branches import collect, current, stand_at
 from .core import Context, Fault, attempt, fault_of, op, zfs
-from .datasets import Catalog, Volume, assign, need_volume, options, refuse_unwritable, values
+from .datasets import Catalog, Volume, assign, need_volume, options, refuse_unwritable
+from .listing import values
 from .meta import changing
-from .points import POINT, SEAL, Point, captured, destroy, need_point, points, set_holds, sweep
+from .points import POINT, SEAL, Point, captured, destroy, destroy_all, need_point, points, set_holds, sweep
 from .resume import open_zfs
 
 __all__ = ["now"]
@@ -26,7 +27,7 @@ def snapshot(ctx: Context, *, volumes: list[str], snapshot: str, guard: dict[str
     with changing(ctx, guard) as change:
         found = current(ctx, change)
         members = [need_volume(ctx, found, name) for name in sorted(set(volumes))]
-        there = values(ctx, [f"{v.dataset}@{snapshot}" for v in members], [POINT])
+        there = values(ctx, [f"{v.dataset}@{snapshot}" for v in members], ["guid", POINT])
         have = [v.name for v in members if not properties.unset(there.get(f"{v.dataset}@{snapshot}", {}).get(POINT))]
         if members and len(have) == len(members):
             return
@@ -83,8 +84,9 @@ def _take(ctx: Context, found: Catalog, members: list[Volume], name: str, text: 
         destroy(ctx, full)
 
 
-def _common(names: list[str]) -> str:
-    parts = [name.split("/") for name in names]
+def _common(datasets: list[str]) -> str:
+    """The nearest dataset that all of these are below."""
+    parts = [name.split("/") for name in datasets]
     same = []
     for level in range(min(len(p) for p in parts) - 1):
         if len({p[level] for p in parts}) > 1:
@@ -116,35 +118,39 @@ def _named(ctx: Context, members: list[Volume], name: str) -> list[Point]:
 
 
 @op("delete_snapshots")
-def delete_snapshots(ctx: Context, *, volume: str, snapshots: list[str], guard: dict[str, Any] | None = None) -> None:
+def delete_snapshots(ctx: Context, *, snapshots: dict[str, list[str]], guard: dict[str, Any] | None = None) -> None:
     with changing(ctx, guard) as change:
         found = current(ctx, change)
-        mine = found.volumes.get(volume)
-        if mine is None:
-            return
-        known = points(ctx, [mine])[mine.dataset]
-        doomed = [point for name in dict.fromkeys(snapshots) if (point := known.find(name)) is not None]
-        for point in doomed:
-            _refuse_in_use(ctx, found, mine, point)
-        if not doomed:
-            sweep(ctx, found, mine, known)  # what a call that was cut has left of earlier ones
-            return
-        change.touch()
-        newest = known.newest
-        hidden = [point for point in doomed if found.dependents(point.full)]
+        members = [found.volumes[name] for name in snapshots if name in found.volumes]
+        known = points(ctx, members)
+        doomed: dict[str, list[Point]] = {}
+        for mine in members:
+            there = known[mine.dataset]
+            names = dict.fromkeys(snapshots[mine.name])
+            doomed[mine.name] = [point for name in names if (point := there.find(name)) is not None]
+            for point in doomed[mine.name]:
+                _refuse_in_use(ctx, found, mine, point)
+        if any(doomed.values()):
+            change.touch()
+        newest = {mine.name: known[mine.dataset].newest for mine in members}
+        every = [point for some in doomed.values() for point in some]
+        hidden = [point for point in every if found.dependents(point.full)]
         if hidden:
             zfs(ctx, "inherit", POINT, *[point.full for point in hidden])
-        for point in doomed:
-            known.seen.remove(point)
-            if point not in hidden:
-                destroy(ctx, point.full)
-                known.all.remove(point.full)
-        sweep(ctx, found, mine, known)
-        if newest in doomed and known.newest is not None and not mine.writable:
-            # The next increment stands on what is the newest now, and so must the data.
-            stand_at(ctx, found, mine, known, known.newest, writable=False)
-            collect(ctx)
-        elif found.kept:
+        destroy_all(ctx, [point.full for point in every if point not in hidden])
+        branched = False
+        for mine in members:
+            there = known[mine.dataset]
+            for point in doomed[mine.name]:
+                there.seen.remove(point)
+                if point not in hidden:
+                    there.all.remove(point.full)
+            sweep(ctx, found, mine, there)  # what a call that was cut has left of earlier ones, too
+            if newest[mine.name] in doomed[mine.name] and there.newest is not None and not mine.writable:
+                # The next increment stands on what is the newest now, and so must the data.
+                after = stand_at(ctx, found, mine, there, there.newest, writable=False)
+                branched = branched or after.dataset != mine.dataset
+        if branched or (every and found.kept):
             collect(ctx)
 
 

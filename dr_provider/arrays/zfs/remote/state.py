@@ -9,7 +9,7 @@ from . import files, resume
 from . import records as stored
 from .branches import current, pending
 from .core import Context, op
-from .datasets import Catalog, Volume, catalog, values
+from .datasets import Catalog, Volume, catalog
 from .lunservice import mapped, offered
 from .meta import changing, create, own_id, reading, serial
 from .points import Points, every_point
@@ -36,13 +36,11 @@ def state(ctx: Context, *, records: str = "") -> dict[str, Any]:
 
 def _seen(ctx: Context, found: Catalog, prefix: str) -> dict[str, Any]:
     volumes = list(found.volumes.values())
-    known = every_point(ctx, found)
-    sizes = values(ctx, [ctx.root, *[v.dataset for v in volumes]], ["used", "available", "referenced"])
+    known, whole = every_point(ctx, found)
     offers = offered(ctx)
     parts = resume.parts(
         ctx, [*(v.dataset for v in volumes), *(d for d in found.all if d.startswith(f"{ctx.root}/incoming/"))]
     )
-    whole = sizes[ctx.root]
     texts = _Texts()
     return {
         "own_id": own_id(ctx),
@@ -53,7 +51,7 @@ def _seen(ctx: Context, found: Catalog, prefix: str) -> dict[str, Any]:
         "records": stored.under(ctx, prefix),
         "volumes": {
             v.name: {
-                **_volume(ctx, v, known[v.dataset], sizes[v.dataset], offers, texts),
+                **_volume(ctx, v, known[v.dataset], offers, texts),
                 "incoming": _incoming(
                     known[v.dataset], parts.get(f"{ctx.root}/incoming/{v.name}") or parts.get(v.dataset)
                 ),
@@ -85,9 +83,7 @@ def _incoming(known: Points, part: dict[str, Any] | None) -> dict[str, Any] | No
     return None if part["base"] is not None and base is None else {**part, "base": base}
 
 
-def _volume(
-    ctx: Context, volume: Volume, known: Points, sizes: dict[str, str], offers: dict[str, str], texts: _Texts
-) -> dict[str, Any]:
+def _volume(ctx: Context, volume: Volume, known: Points, offers: dict[str, str], texts: _Texts) -> dict[str, Any]:
     if volume.writable:
         files.opened(ctx, volume)
     users = mapped(ctx, volume, offers)
@@ -117,15 +113,15 @@ def _volume(
             }
             for point in known.seen
         ],
-        "changed": changed_bytes(ctx, volume, known, sizes),
+        "changed": changed_bytes(ctx, volume, known),
         "last_write": files.last_write(ctx, volume),
         "origin": volume.origin,
         "records": texts.places(volume.records),
-        "used": int(sizes["used"]),
+        "used": int(known.rows[volume.dataset]["used"]),
     }
 
 
-def changed_bytes(ctx: Context, volume: Volume, known: Points, sizes: dict[str, str]) -> int:
+def changed_bytes(ctx: Context, volume: Volume, known: Points) -> int:
     """Bytes written since the newest snapshot. Whether it is 0 is certain; how many it is, an estimate from what the dataset
     refers to (zfs-fuse has no `written`)."""
     if not volume.writable:
@@ -134,5 +130,5 @@ def changed_bytes(ctx: Context, volume: Volume, known: Points, sizes: dict[str, 
     stamps = {name: lun["stamp"] for name, lun in newest.luns.items()} if newest is not None else None
     if not files.changed(ctx, volume, stamps):
         return 0
-    grown = int(sizes["referenced"]) - (newest.referenced if newest is not None else 0)
+    grown = int(known.rows[volume.dataset]["referenced"]) - (newest.referenced if newest is not None else 0)
     return max(int(ctx.config["recordSize"]), grown)

@@ -15,14 +15,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-from . import arrivals, resume
-from .branches import stop_receiving
+from . import arrivals, landings, resume
 from .core import Context, Done, Fault, command, environment, fault_of, op
-from .datasets import catalog, need_volume, values
+from .datasets import catalog, need_volume
 from .hop import Shared, hop_words, reaches
+from .listing import values
 from .meta import changing, reading, ready, taking
-from .points import need_point, points
+from .points import Points, need_point, points
 from .pump import Stalled, pump
+from .receiving import stop_receiving
 
 __all__ = ["send_words"]
 
@@ -39,10 +40,11 @@ _shared = Shared()
 
 @op("transfer.describe")
 def describe(ctx: Context, *, volume: str, base: str | None, snapshot: str) -> dict[str, Any]:
-    """`arrivals.describe`, with `total` (bytes of the step, mostly an estimate), `openzfs`, and `before`: the words that a command of zfs
+    """The step of `arrivals.describe`, with `total` (bytes of the step, mostly an estimate), `openzfs`, and `before`: the words that a command of zfs
     is to have before it where it is not this program that runs it."""
-    step = arrivals.describe(ctx, volume, base, snapshot)
-    total = _size(ctx, step["dataset"], base, snapshot)
+    with reading(ctx):
+        step, known = arrivals.describe(ctx, volume, base, snapshot)
+    total = _size(ctx, step["dataset"], base, snapshot, known)
     return {**step, "total": total, "openzfs": resume.open_zfs(ctx), "before": _before(ctx)}
 
 
@@ -60,10 +62,10 @@ def estimate(ctx: Context, *, volume: str, base: str | None, snapshot: str | Non
     if base is not None and base == snapshot:
         return 0
     arrivals.older_point(ctx, mine, known, base, point)
-    return _size(ctx, mine.dataset, base, snapshot)
+    return _size(ctx, mine.dataset, base, snapshot, known)
 
 
-def _size(ctx: Context, dataset: str, base: str | None, snapshot: str | None) -> int:
+def _size(ctx: Context, dataset: str, base: str | None, snapshot: str | None, known: Points) -> int:
     if resume.open_zfs(ctx):
         if snapshot is not None:
             told = resume.size(ctx, send_words(dataset, base, snapshot, compressed=False)[2:])
@@ -74,17 +76,15 @@ def _size(ctx: Context, dataset: str, base: str | None, snapshot: str | None) ->
             written = values(ctx, [dataset], [key]).get(dataset, {}).get(key, "-")
             if written.isdigit():
                 return int(written)
-    rows = values(ctx, [dataset], ["used", "referenced"], deep=True)
-    end = rows[dataset if snapshot is None else f"{dataset}@{snapshot}"]
+    end = known.rows[dataset if snapshot is None else f"{dataset}@{snapshot}"]
     if base is None:
         return int(end["referenced"])
     # zfs-fuse sizes no send. What has grown, and what was freed since (it is used by the snapshots in between alone), is about what was
     # written; what older snapshots hold as well is not counted.
-    snapshots = [name for name in rows if "@" in name]
-    first = snapshots.index(f"{dataset}@{base}")
-    last = len(snapshots) if snapshot is None else snapshots.index(f"{dataset}@{snapshot}")
-    grown = int(end["referenced"]) - int(rows[f"{dataset}@{base}"]["referenced"])
-    return max(0, grown) + sum(int(rows[name]["used"]) for name in snapshots[first:last])
+    first = known.all.index(f"{dataset}@{base}")
+    last = len(known.all) if snapshot is None else known.all.index(f"{dataset}@{snapshot}")
+    grown = int(end["referenced"]) - int(known.rows[f"{dataset}@{base}"]["referenced"])
+    return max(0, grown) + sum(int(known.rows[name]["used"]) for name in known.all[first:last])
 
 
 def send_words(
@@ -296,7 +296,7 @@ def finish(
             f"volume {volume} on {ctx.where}: the connection was cut while its transfer was under way; transfer it again",
         )
     try:
-        arrivals.finish(ctx, volume, stream, owner, group, guard)
+        landings.finish(ctx, volume, stream, group, guard)
     except Fault as fault:
         if fault.kind == "CorruptRecord" and status not in (0, None) and said:
             raise fault_of(ctx, ["zfs", "receive", volume], Done(status, "", said)) from None

@@ -8,8 +8,6 @@ from . import files, properties
 from .branches import collect, current, erase, unmount
 from .core import Context, Fault, attempt, fault_of, op, zfs
 from .datasets import (
-    RECORDS,
-    VOLUME,
     Catalog,
     Volume,
     assign,
@@ -18,6 +16,7 @@ from .datasets import (
     owner_said,
     save,
 )
+from .listing import RECORDS, VOLUME
 from .luns import luns_folder
 from .lunservice import mapped, withdraw
 from .meta import changing
