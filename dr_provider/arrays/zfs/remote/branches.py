@@ -44,8 +44,9 @@ def current(ctx: Context, change: Change) -> Catalog:
 
 
 def _take_over(ctx: Context, volume: Volume) -> None:
-    zfs(ctx, "promote", volume.dataset)
+    # In this order: it is pending until it has its snapshots, and without a mountpoint it could never be opened.
     zfs(ctx, "inherit", "mountpoint", volume.dataset)
+    zfs(ctx, "promote", volume.dataset)
 
 
 def unmount(ctx: Context, volume: Volume) -> None:
