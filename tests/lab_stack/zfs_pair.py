@@ -228,7 +228,8 @@ class ZfsPair:
 
     def cut_receive(self, volume: str, stream: Stream, extents: int) -> None:
         try:
-            self.b.receive(volume, stream, OWNER, progress=lambda done: self.cut(), rate=self.rate)
+            # So slow that it is not all there before the cut is made, which takes its time on a busy machine.
+            self.b.receive(volume, stream, OWNER, progress=lambda done: self.cut(), rate=128 << 10)
         finally:
             self.heal()
 
