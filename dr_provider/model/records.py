@@ -158,6 +158,8 @@ class Epoch(Record):
     """Until then the side that the move left stays as it was, and the plan can go back to it (None: no such window)."""
     window_closed: bool = False
     """The window was ended on record, before anything of that side is changed: there is no way back to it, whatever a clock says."""
+    clocks: Mapping[str, str] = field(default_factory=dict)
+    """What the clock of each array that answered showed just before the commit."""
 
 
 @dataclass(frozen=True)
@@ -246,9 +248,12 @@ class Split(Record):
 
 @dataclass(frozen=True)
 class Declared(Record):
+    """What a stack declared last. `epoch`: the one claimed or in force then, which says what is later before any clock does."""
+
     plan: str
     site: str
     time: str
+    epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -264,6 +269,8 @@ class Tombstone(Record):
     delete_data: bool = False
     arrays: tuple[str, ...] = ()
     volume: str = ""
+    clocks: Mapping[str, str] = field(default_factory=dict)
+    """What the clock of each array that answered showed then."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The arrays and hosts of a topology, opened once, swept in parallel, and watched for silence.
 
-Silence costs `sourceBudget` once a process: who did not answer once is not asked again until `forget_silence`.
+Silence costs `sourceBudget` once a process: who did not answer once is not asked again until `forget_silence`, and nothing more is
+sent by a path between two arrays on which a transfer met silence.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from dr_provider.arrays.base import Array
+from dr_provider.arrays.base import Array, Stream
 from dr_provider.arrays.witness import RecordStore
 from dr_provider.hypervisors.base import Hypervisor
 from dr_provider.model import keys
@@ -28,8 +29,6 @@ OpenArray = Callable[[ArraySpec, float], Array]
 OpenHost = Callable[[HostSpec, float], Hypervisor]
 OpenWitness = Callable[[WitnessSpec, float, Callable[[str], Array]], RecordStore]
 
-# Calls whose Unreachable may speak of the other end of a path, not of the array that was called.
-_PATH_CALLS = frozenset({"receive"})
 _GRACE = 3.0
 
 
@@ -47,17 +46,22 @@ class _Watched:
             return member
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            known = self._silent.get(self._key)
+            # What a transfer says of silence may be of the other end of its path, not of the array that was called.
+            key = f"path {_stream(*args, **kwargs).array} to {self._key}" if name == "receive" else self._key
+            known = self._silent.get(self._key) or self._silent.get(key)
             if known is not None:
                 raise Unreachable(known.reason)
             try:
                 return member(*args, **kwargs)
             except (Unreachable, NotReady) as error:
-                if name not in _PATH_CALLS:
-                    self._silent[self._key] = _silence(error)
+                self._silent[key] = _silence(error)
                 raise
 
         return call
+
+
+def _stream(_volume: str, stream: Stream, *_args: Any, **_kwargs: Any) -> Stream:
+    return stream
 
 
 def _silence(error: Exception) -> Silent:

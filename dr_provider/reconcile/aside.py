@@ -70,6 +70,11 @@ def decide_abort(view: PlanView, want: Want) -> Decision:
     """Call the open move off: mirrors as before, claim withdrawn, what was stopped started in tier order."""
     plan, claim, epoch = view.spec.name, view.claim, view.epoch
     if claim is None or epoch is None:
+        left = decide_repair(view, replace(want, site=None)) if epoch and _called_off(view, epoch.number) else None
+        if left is not None and left.actions:
+            return replace(
+                left, notes=(f"plan {plan}: the move was called off already; this is left of it", *left.notes)
+            )
         where = f"it is active at {epoch.site} since epoch {epoch.number}" if epoch else "it was never made"
         return Decision(plan, "abort", authority=view.active).with_refusal(
             f"plan {plan}: no move is under way, so there is nothing to call off ({where}); after a commit the way is forward, or a new move back"
@@ -112,6 +117,11 @@ def decide_abort(view: PlanView, want: Want) -> Decision:
         warnings=tuple(warnings),
         degraded=tuple(said),
     )
+
+
+def _called_off(view: PlanView, number: int) -> bool:
+    """Whether a move was called off in this epoch."""
+    return view.split is None and any(e.state == "aborted" and e.number > number for e in view.history)
 
 
 def decide_resolve(view: PlanView, want: Want) -> Decision:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dr_provider.model import keys
+from dr_provider.model.records import Epoch
 from dr_provider.protection.lines import line_of, newest_on
+from dr_provider.reconcile.clocks import came_after
 from dr_provider.reconcile.view import PlanView
 
 __all__ = ["CopyStanding", "lost_here", "standing", "wrote_after"]
@@ -64,13 +65,11 @@ def standing(view: PlanView, volume: str, active: str, other: str) -> CopyStandi
     )
 
 
-def wrote_after(copy: CopyStanding, commit_time: str) -> bool:
-    """Whether a guest wrote to the copy after the other side's commit, by the array's clock: evidence for caution, never an order."""
-    return (
-        copy.standing in ("diverged", "foreign")
-        and copy.last_write is not None
-        and keys.at(copy.last_write) > keys.at(commit_time)
-    )
+def wrote_after(view: PlanView, copy: CopyStanding, epoch: Epoch) -> bool:
+    """Whether a guest wrote to the copy after the other side's commit: evidence for caution, never an order."""
+    if copy.standing not in ("diverged", "foreign") or copy.last_write is None:
+        return False
+    return came_after(view.seen, copy.array, copy.last_write, epoch.clocks, epoch.time)
 
 
 def lost_here(view: PlanView, active: str) -> list[tuple[str, str]]:

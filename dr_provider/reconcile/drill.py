@@ -128,7 +128,9 @@ def decide_drill(
     placed = place(
         view, at, rest, tag=f"drill.{drill}", anew=True, near={only: frozenset({host})} if only and host else None
     )
-    return at, point, Placement({**placed.hosts, **done}, placed.unplaced)
+    # A run that was killed has mapped clones to the hosts that its record names, before it defined the VMs there.
+    begun = {vm: on for vm, on in (known.vms if known else {}).items() if vm in placed.hosts and view.seen.host(on)}
+    return at, point, Placement({**placed.hosts, **begun, **done}, placed.unplaced)
 
 
 def _existing(view: PlanView, drill: str) -> dict[str, str]:

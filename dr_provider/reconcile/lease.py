@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from dr_provider.model.state import ArrayState
 from dr_provider.protection.fleet import Fleet
 from dr_provider.reconcile.world import World
 
-__all__ = ["FRESH", "TTL", "HeldLease", "Machine", "hold_lease", "this_machine"]
+__all__ = ["FRESH", "TTL", "HeldLease", "Machine", "hold_lease", "left_behind", "this_machine"]
 
 FRESH = 1.0
 """Seconds for which a lease that has just been seen to hold is taken to hold by calls that no array checks."""
@@ -75,6 +75,8 @@ class HeldLease:
     fleet: Fleet
     clock: Callable[[], float] = time.monotonic
     lost: LeaseLost | None = None
+    after: Lease | None = None
+    """The lease that was never released: its holder ended in the middle of its work."""
     _seen: float | None = None
     _verifying: threading.Lock = field(default_factory=threading.Lock)
 
@@ -117,6 +119,15 @@ def _highest(topology: str, plan: str, states: Mapping[str, ArrayState]) -> Leas
 def _states(world: World, arrays: tuple[str, ...]) -> dict[str, ArrayState]:
     seen = world.look(refresh=True)
     return {name: state for name in arrays if (state := seen.array(name)) is not None}
+
+
+def left_behind(leases: Iterable[Lease]) -> Lease | None:
+    """The newest lease, if a process of this machine left it and is dead; None: released, or its holder lives or cannot be asked."""
+    last = max(leases, key=lambda lease: (lease.n, lease.released), default=None)
+    machine = this_machine()
+    if last is None or last.released or last.boot != machine.boot or last.pid == machine.pid:
+        return None
+    return None if machine.alive(last.pid, last.start) else last
 
 
 def _says(lease: Lease) -> str:
@@ -178,6 +189,7 @@ def hold_lease(
         fleet,
         machine.monotonic,
     )
+    held.after = last if last is not None and not last.released else None
     _take(held, states, plan)
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(held, states, stop, beat_every), name=f"lease-{plan}", daemon=True)

@@ -17,6 +17,7 @@ from dr_provider.model.codec import dump, load
 from dr_provider.model.errors import Conflict, MoveInProgress, NotReady, Unreachable
 from dr_provider.model.records import Claim, Epoch, Guard, Owner, Tombstone
 from dr_provider.model.state import Observation
+from dr_provider.reconcile.clocks import clocks_of
 from dr_provider.reconcile.world import World
 
 __all__ = [
@@ -115,7 +116,8 @@ def bury(
 ) -> None:
     """Leave a tombstone on every array that answers: a side that is silent now must learn that the thing is gone (`tombstones.py`)."""
     topology, now = world.topology.name, keys.stamp(keys.now())
-    record = dump(Tombstone(kind, name, plan, now, owner.incarnation, delete_data, tuple(arrays), volume))
+    clocks = clocks_of(world.look(), world.topology.arrays)
+    record = dump(Tombstone(kind, name, plan, now, owner.incarnation, delete_data, tuple(arrays), volume, clocks))
     for array in world.topology.arrays:
         if world.look().array(array) is not None:
             _put(world, array, _Change(keys.tombstone_key(topology, kind, name), record), Guard())

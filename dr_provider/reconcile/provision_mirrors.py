@@ -13,7 +13,7 @@ from dr_provider.model.errors import BadInput, Conflict, MoveInProgress, NotFoun
 from dr_provider.model.records import Owner
 from dr_provider.model.state import VolumeState
 from dr_provider.protection.lines import copy_of, declared_feeder
-from dr_provider.protection.replication import common_snapshot, send_volume
+from dr_provider.protection.replication import Arrived, common_snapshot, held_common, move_holds, send_volume
 from dr_provider.reconcile import ownership
 from dr_provider.reconcile.provision import Released, ground, in_move, not_mine
 from dr_provider.reconcile.view import PlanView
@@ -59,7 +59,9 @@ def ensure_mirror(world: World, volume: str, copy: str, owner: Owner, *, adopt: 
         ownership.take(world, "mirror", name, plan.name, pair, owner)
         there = copy_of(view.seen, target, volume)
         if there is not None and there.snapshots:
-            return replace(result, state=_standing(copy_of(view.seen, source, volume), there))
+            near = copy_of(view.seen, source, volume)
+            _hold_common(world, plan.name, near, there, (source, target))
+            return replace(result, state=_standing(near, there))
         _first_transfer(
             world, view.spec.name, volume, source, target, passed_on=topology.arrays[source].site != at.site
         )
@@ -90,6 +92,15 @@ def _standing(source: VolumeState | None, target: VolumeState) -> str:
         if source.snapshots[-1].name != target.snapshots[-1].name
         else "synced"
     )
+
+
+def _hold_common(world: World, plan: str, near: VolumeState | None, there: VolumeState, pair: tuple[str, str]) -> None:
+    """What a first transfer that was killed at its very end left to do: its snapshot is on both arrays, and neither holds it."""
+    common = common_snapshot(near, there) if near is not None and not there.writable else None
+    if near is None or common is None or (held_common(near, pair[1]) and held_common(there, pair[0])):
+        return
+    arrived = Arrived(there.name, *pair, near, there, common.name)
+    move_holds(world.fleet, [arrived], ownership.claim_guard(world.topology.name, plan))
 
 
 def _first_transfer(world: World, plan: str, volume: str, source: str, target: str, *, passed_on: bool) -> None:

@@ -107,7 +107,6 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
     return Decision(
         plan,
         "repair" if actions else "none",
-        from_site=None,
         to_site=active,
         authority=active,
         actions=actions,
@@ -209,7 +208,7 @@ def look_at_stale(view: PlanView, epoch: Epoch, other: str) -> Stale:
     side.evidence += [
         f"volume {copy.volume} on {copy.array} was written at {copy.last_write}, after epoch {epoch.number} had been committed at {epoch.site} ({epoch.time})"
         for copy in copies
-        if wrote_after(copy, epoch.time)
+        if wrote_after(view, copy, epoch)
     ]
     side.ready = not side.evidence and not any(copy.standing == "unknown" for copy in copies)
     return side

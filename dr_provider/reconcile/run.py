@@ -36,7 +36,8 @@ from dr_provider.reconcile.fencing import witness_vouches
 from dr_provider.reconcile.forks import changes_since_fork
 from dr_provider.reconcile.graph import Event, GraphResult, run_graph
 from dr_provider.reconcile.journal import Journal, estimate
-from dr_provider.reconcile.lease import HeldLease, hold_lease
+from dr_provider.reconcile.lease import HeldLease, hold_lease, left_behind
+from dr_provider.reconcile.resumed import Resumed, found_unfinished
 from dr_provider.reconcile.status import status_document
 from dr_provider.reconcile.stored import store_topology
 from dr_provider.reconcile.word import ask_for_word, parse_word
@@ -63,6 +64,7 @@ class Outcome:
     safety: tuple[str, ...] = ()
     steps: tuple[dict[str, object], ...] = ()
     journal: str | None = None
+    resumed: Resumed | None = None
 
     def document(self) -> dict[str, object]:
         """The decision's shape (SPEC.md) with what came of it."""
@@ -76,6 +78,7 @@ class Outcome:
             "remarks": list(self.remarks),
             "safety": list(self.safety),
             "steps": list(self.steps),
+            "resumed": {"since": self.resumed.since, "by": self.resumed.by} if self.resumed else None,
             "journal": self.journal,
             "status": self.status,
         }
@@ -127,8 +130,10 @@ def _make_arrays(world: World, decision: Decision) -> None:
 
 
 def _bookkeeping_due(world: World, plan: str, want: Want) -> bool:
-    """Whether a declaration or a new topology is still to be written."""
+    """Whether a declaration or a new topology is still to be written, or the lease of a run that was killed to be ended."""
     view = world.view(plan)
+    if left_behind(lease for leases in view.leases.values() for lease in leases) is not None:
+        return True
     if want.stack is not None and want.site is not None and want.site == view.active:
         last = view.declared.get(want.stack)
         if last is None or last.site != want.site:
@@ -140,6 +145,9 @@ def _carry_out(world: World, plan: str, want: Want, decision: Decision, lease: H
     view = world.view(plan)
     journal = Journal(decision, world.topology.name, want.by, lambda line: world.progress(f"plan {plan}: {line}"))
     run = Run(world, view, decision, want, lease, view.claim, stopping.requested)
+    resumed = found_unfinished(view, lease)
+    if resumed is not None:
+        run.remark(resumed.sentence)
     if run.claim is not None and decision.point is not None and run.claim.point != decision.point:
         # It was claimed for a final snapshot, or for a point with parts elsewhere, that is not to be had any more; nothing was broken yet.
         choose_anew(run, decision.point)
@@ -167,6 +175,7 @@ def _carry_out(world: World, plan: str, want: Want, decision: Decision, lease: H
         warnings=_warnings(decision, result),
         run=run,
         journal=journal,
+        resumed=resumed,
     )
     if decision.kind == "create" and result.failed:
         raise MoveFailed(outcome.warnings or outcome.failures)
@@ -248,7 +257,7 @@ def _lead_back(run: Run, decision: Decision, result: GraphResult, journal: Journ
     undone = _execute(run, back, journal)
     # The same declaration may try again: this was no operator's wish.
     if run.want.stack is not None:
-        record = Declared(plan, claim.from_site, keys.stamp(keys.now()))
+        record = Declared(plan, claim.from_site, keys.stamp(keys.now()), claim.number)
         run.write_all(keys.declared_key(run.topology, run.want.stack, plan), dump(record), must=())
     _close(run, journal, claim.from_site)
     if undone.failed or undone.fatal:
@@ -300,7 +309,8 @@ def _close(run: Run, journal: Journal, site: str) -> None:
         except (Unreachable, NotReady, DeviceFault):
             continue
     if run.claim is None and not overtaken:
-        give_back(run, site)
+        for at in run.view.spec.sites:
+            give_back(run, at)
     journal.close()
 
 
@@ -333,6 +343,7 @@ def _outcome(
     warnings: Sequence[str] | None = None,
     run: Run | None = None,
     journal: Journal | None = None,
+    resumed: Resumed | None = None,
 ) -> Outcome:
     epoch = run.committed if run is not None else None
     return Outcome(
@@ -347,6 +358,7 @@ def _outcome(
         tuple(run.safety) if run else (),
         tuple(line for line in journal.lines if line["event"] in ("done", "failed", "skipped")) if journal else (),
         str(journal.path) if journal and journal.path else None,
+        resumed,
     )
 
 

@@ -19,6 +19,7 @@ from dr_provider.model import keys
 from dr_provider.model.codec import load
 from dr_provider.model.records import Owner, Tombstone
 from dr_provider.model.state import LunState, VmState, VolumeState
+from dr_provider.reconcile.clocks import came_after
 from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.view import PlanView
 
@@ -170,7 +171,8 @@ def _remove_volume(view: PlanView, grave: _Grave, gone: set[str], steps: Steps, 
                 f"volume {stone.name} was removed, and {used} on {array} still; it is left there until that VM is stopped"
             )
             continue
-        late = stone.delete_data and found.last_write is not None and keys.at(found.last_write) > keys.at(stone.time)
+        wrote = found.last_write if stone.delete_data else None
+        late = wrote is not None and came_after(view.seen, array, wrote, stone.clocks, stone.time)
         mapped = sorted(lun.name for lun in found.luns.values() if lun.mapped_to is not None)
         if stone.delete_data and not late:
             said, how = "destroy its copy there, as deleteData says", "destroy"

@@ -267,7 +267,7 @@ def plan_view(topology: Topology, plan: str, seen: Observation) -> PlanView:
         for key, text in _under(state, f"{topology.name}/declared/"):
             stack, _, name = key.removeprefix(f"{topology.name}/declared/").rpartition("/")
             record = load(Declared, text, f"{where}, {key}")
-            if name == plan and (stack not in declared or declared[stack].time < record.time):
+            if name == plan and (stack not in declared or _order(declared[stack]) < _order(record)):
                 declared[stack] = record
         for key, text in _under(state, f"{topology.name}/drill/{plan}/"):
             drills[key.rpartition("/")[2]] = load(DrillRecord, text, f"{where}, {key}")
@@ -286,6 +286,10 @@ def plan_view(topology: Topology, plan: str, seen: Observation) -> PlanView:
         drills,
         restores,
     )
+
+
+def _order(record: Declared) -> tuple[int, str]:
+    return record.epoch, record.time
 
 
 def _under(state: ArrayState, prefix: str) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dr_provider.reconcile.copies import standing, wrote_after
-from tests.support.situations import ABSENT, ACTIVE, EMPTY, P1, P2, REPLICA, Point, Side, minute, view
+from tests.support.situations import ABSENT, ACTIVE, EMPTY, P1, P2, REPLICA, Point, Side, epoch, minute, view
 
 OWN = Point(3)
 
@@ -68,4 +68,5 @@ def test_absent_where_the_array_answers_without_it() -> None:
     ],
 )
 def test_only_a_copy_with_data_of_its_own_was_written_after_the_commit(west: Side, late: bool) -> None:
-    assert wrote_after(standing(view(west=west), "vol-1", "east", "west"), minute(200)) is late
+    seen = view(west=west)
+    assert wrote_after(seen, standing(seen, "vol-1", "east", "west"), replace(epoch(), time=minute(200))) is late

@@ -11,6 +11,7 @@ from dr_provider.model.errors import DrError, MoveInProgress, NotReady, Unreacha
 from dr_provider.model.records import Claim, Declared, Epoch, Split
 from dr_provider.reconcile.abreast import abreast
 from dr_provider.reconcile.actions import fencing
+from dr_provider.reconcile.clocks import clocks_of
 from dr_provider.reconcile.context import Run, listed
 from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.placement import reservation_tag
@@ -88,7 +89,8 @@ def declare(run: Run, site: str) -> None:
     stack = run.want.stack
     if stack is None:
         return
-    record = Declared(run.plan, site, keys.stamp(keys.now()))
+    number = run.claim.number if run.claim is not None else run.epoch().number
+    record = Declared(run.plan, site, keys.stamp(keys.now()), number)
     run.write_all(keys.declared_key(run.topology, stack, run.plan), dump(record), must=())
 
 
@@ -242,6 +244,7 @@ def commit(run: Run, action: Action) -> str:
         loss.seconds,
         loss.statement,
         window_until=_window(action),
+        clocks=clocks_of(run.view.seen, run.answering()),
     )
     # At the target first: where it cannot be written there, no other array may say that it was.
     key, there = keys.epoch_key(run.topology, run.plan, epoch.number, epoch.id), run.view.site_arrays(site)

@@ -29,9 +29,22 @@ def create_host(run: Run, action: Action) -> str:
     name = action.of["host"]
     run.world.fleet.forget_silence(f"host {name}")
     run.world.fleet.host(name).create()
-    made = MadeHost(name, keys.stamp(keys.now()))
-    run.write_all(keys.host_key(run.topology, name), dump(made), must=())
+    _remember(run, name)
     return ""
+
+
+def _remember(run: Run, host: str) -> None:
+    made = MadeHost(host, keys.stamp(keys.now()))
+    run.write_all(keys.host_key(run.topology, host), dump(made), must=())
+
+
+def _remember_hosts(run: Run) -> None:
+    """Put on record every host that answers: one that no array knows of would be taken for new when it is lost."""
+    states = [state for name in run.answering() if (state := run.view.seen.array(name)) is not None]
+    for name in sorted(run.world.topology.hosts):
+        key = keys.host_key(run.topology, name)
+        if run.view.seen.host(name) is not None and not all(key in state.records for state in states):
+            _remember(run, name)
 
 
 def found(run: Run, action: Action) -> str:
@@ -44,6 +57,7 @@ def found(run: Run, action: Action) -> str:
     # Arrays of other plans only carry other leases: these get both when their own plan is worked on.
     write_pins(run.world.fleet, run.world.topology, view.seen, run.guard, arrays=run.lease.arrays)
     store_topology(run.world.topology, run.world.fleet, run.view.seen, run.guard, run.lease.arrays)
+    _remember_hosts(run)
     run.write_all(keys.epoch_key(run.topology, run.plan, epoch.number, epoch.id), dump(epoch), must=arrays)
     run.committed = epoch
     # The stack that makes a plan has declared its home, said or not: its first changed value is a move, another stack's is not.
