@@ -20,6 +20,7 @@ from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.drill import DrillOutcome, end_drill, start_drill
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.restoring import kept_as, open_restores, record_array, unfinished
+from dr_provider.reconcile.resumed import found_unfinished
 from dr_provider.reconcile.run import Outcome, run_plan
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
@@ -126,6 +127,7 @@ def restore_in_place(world: World, vm: str, point: str, host: str | None = None)
             raise Refused(decision.refused)
         with hold_lease(world, plan, f"restore of VM {vm}") as lease:
             view = world.view(plan)
+            began = found_unfinished(view, lease)
             record = _record(view, vm, point, host, world.by)
             if vm not in open_restores(view):
                 for volume in view.topology.vms[vm].volumes():
@@ -137,7 +139,10 @@ def restore_in_place(world: World, vm: str, point: str, host: str | None = None)
         outcome = run_plan(world, plan, Want(goal="restore", by=world.by))
     # The run names what it kept; a run that only finishes one that was cut may have found the copy made.
     copies = (kept_as(record, volume) for volume in world.topology.vms[vm].volumes())
-    return replace(outcome, safety=tuple(dict.fromkeys((*outcome.safety, *copies))))
+    outcome = replace(outcome, safety=tuple(dict.fromkeys((*outcome.safety, *copies))))
+    if began is None or outcome.resumed is not None:
+        return outcome
+    return replace(outcome, resumed=began, remarks=(began.sentence, *outcome.remarks))
 
 
 def restore_beside(world: World, vm: str, point: str, name: str, host: str | None = None) -> DrillOutcome:

@@ -34,7 +34,7 @@ def standing(lab: Lab) -> dict[str, Any]:
         "records": {name: _records(lab, state) for name, state in arrays.items()},
         "volumes": {name: _volumes(state) for name, state in arrays.items()},
         "hosts": _hosts(lab, hosts),
-        "ledgers": {vm: (r.site, r.last, r.intact) for vm in lab.topology.plans[lab.plan].members if (r := lab.ledger(vm))},
+        "ledgers": {vm: (r.site, r.last + r.buffered, r.intact) for vm in lab.topology.plans[lab.plan].members if (r := lab.ledger(vm))},
         "protected": lab.status()["protected"],
         "left": [action.id for action in decision.actions],
         "said": sorted(_ID.sub("ID", line) for line in (*decision.refused, *decision.degraded)),

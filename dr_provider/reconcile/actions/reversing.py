@@ -89,7 +89,12 @@ def clear(run: Run, action: Action) -> str:
 
 
 def remirror(run: Run, action: Action) -> str:
-    """Take a break back: the copy stands at its break point again."""
+    """Take a break back: the copy stands at its break point again, its LUNs online as they were."""
+    volume, driver = action.of["volume"], run.array(action.of["array"])
+    state = driver.state().volumes.get(volume)
+    off = sorted(lun.name for lun in state.luns.values() if not lun.online) if state is not None else []
+    if off:
+        driver.set_lun_online(volume, off, True, run.guard)
     return demote(run, action)
 
 
