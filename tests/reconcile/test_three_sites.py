@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dr_provider.arrays.embedded.array import EmbeddedArray
-from dr_provider.model.errors import BadInput, MoveFailed, Refused, Unreachable
+from dr_provider.model.errors import BadInput, DeviceFault, MoveFailed, Refused
 from dr_provider.protection.catalogue import newest
 from tests.support.lab import Lab
 
@@ -144,7 +144,7 @@ def receives_fail(array: str, *volumes: str) -> Iterator[None]:
 
     def cut(self: EmbeddedArray, volume: str, *args: Any, **more: Any) -> int:
         if self.name == array and volume in volumes:
-            raise Unreachable(f"array {array}: cut by the test")
+            raise DeviceFault(f"array {array}: cut by the test")
         return receive(self, volume, *args, **more)
 
     with pytest.MonkeyPatch.context() as patch:

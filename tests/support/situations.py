@@ -118,7 +118,6 @@ class Point:
     definitions: tuple[str, ...] | None = None
     unsealed: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
-    holds: tuple[str, ...] = ()
 
     @property
     def group(self) -> str:
@@ -154,7 +153,7 @@ def _snapshot(topology: Topology, point: Point, volume: str, lineage: str) -> Sn
     )
     seal = None if volume in point.unsealed else dump(Seal(point.group, point.time, "application"))
     return SnapshotState(
-        point.id, f"{volume}/{point.id}{lineage}", point.time, frozenset(point.holds), {"intent": dump(intent)}, seal
+        point.id, f"{volume}/{point.id}{lineage}", point.time, records={"intent": dump(intent)}, seal=seal
     )
 
 

@@ -68,7 +68,8 @@ def _short(initiator: str | None) -> str | None:
 
 
 def _tag(tag: str) -> str:
-    return _ID.sub("ID", tag)
+    """What a move has chosen is the fork once it is committed; a killed run may leave it held as the one or the other, or both."""
+    return "fork" if tag.startswith(("fork.", "point.")) else _ID.sub("ID", tag)
 
 
 def _hosts(lab: Lab, hosts: Mapping[str, HostState]) -> dict[str, Any]:
