@@ -222,8 +222,6 @@ class Truth:
             if (state := view.seen.host(name)) and state.reservations
         }
         assert not kept, f"capacity is kept for nobody: {kept}"
-        frozen = [place.vm for place in view.places if place.state.frozen]
-        assert not frozen, f"still frozen: {frozen}"
         self._no_leftovers(view)
         self.excused = ""
         self.by_hand.clear()
@@ -235,6 +233,9 @@ class Truth:
             array: lease for array, leases in view.leases.items() for lease in leases[-1:] if not lease.released
         }
         assert not open_leases, f"a lease is not released: {open_leases}"
+
+        frozen = [place.vm for place in view.places if place.state.frozen]
+        assert not frozen, f"still frozen: {frozen}"
 
     def _no_leftovers(self, view: PlanView) -> None:
         for name in view.topology.arrays:
