@@ -6,6 +6,7 @@ Commands are the functions that `dr` calls. A DrError is an answer; anything els
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.soak.play import OPERATORS, Play
 __all__ = ["MACHINES", "Cascade", "FanOut", "Recovery", "TwoSites"]
 
 operators = st.sampled_from(sorted(OPERATORS))
+busy = st.sampled_from([0, 8, 8, 16])
 _KINDS: tuple[Any, ...] = (None, None, None, "before", "after", "after", "stop", "pause")
 cuts = st.builds(
     lambda kind, at: Cut(kind, at) if kind else None, st.sampled_from(_KINDS), st.sampled_from(range(60))
@@ -42,15 +44,25 @@ class Recovery(Play):
     def write(self, data: st.DataObject, count: int, skew: int) -> None:
         vm = data.draw(st.sampled_from(sorted(self.bench.topology.vms)))
         self.clock.array = timedelta(minutes=skew)
+        self._written([vm], count)
+        self.clock.array = timedelta()
+        self.step()
+
+    def _written(self, vms: Iterable[str], count: int) -> None:
+        """Guests write wherever they run; what waits for a silent array stays in their memory."""
         with self.bench.bench() as bench:
-            for site in self.bench.sites:
+            for vm, site in itertools.product(vms, self.bench.sites):
                 try:
                     bench.write(vm, count, site)
                     COVERED.add("found", "guest that wrote")
                 except DrError:
                     continue
-        self.clock.array = timedelta()
-        self.step()
+
+    def _busy(self, count: int) -> None:
+        """All guests write: what was written just before a disaster, and on both sides of it, is what can be lost."""
+        if count:
+            self._written(sorted(self.bench.topology.vms), count)
+            self.step()
 
     @rule(data=st.data(), running=st.booleans())
     def lose(self, data: st.DataObject, running: bool) -> None:
@@ -127,9 +139,10 @@ class Recovery(Play):
         result = self.run("repair", by, cut, lambda w: run_plan(w, PLAN, Want()))
         self.step(result=result)
 
-    @rule(data=st.data(), by=operators, cut=cuts, running=st.booleans(), back=st.booleans())
-    def disaster(self, data: st.DataObject, by: str, cut: Cut | None, running: bool, back: bool) -> None:
-        """The active site is lost, and the plan is moved by the word."""
+    @rule(data=st.data(), by=operators, cut=cuts, running=st.booleans(), back=st.booleans(), count=busy)
+    def disaster(self, data: st.DataObject, by: str, cut: Cut | None, running: bool, back: bool, count: int) -> None:
+        """The active site is lost, and the plan is moved by the word; guests write before and after, wherever they run."""
+        self._busy(count)
         epoch = self.truth.now.epoch
         others = [site for site in self.bench.sites if site != epoch.site]
         target = data.draw(st.sampled_from(others))
@@ -140,9 +153,11 @@ class Recovery(Play):
         want = Want(site=target, word=f"{epoch.number}: it is gone")
         self.twice(want, by)
         result = self.run("forced", by, cut, lambda w: run_plan(w, PLAN, want))
+        self.step(result=result)
+        self._busy(count)
         if back:
             self.mend(f"site:{epoch.site}")
-        self.step(result=result)
+            self.step()
 
     @rule(
         data=st.data(),
@@ -150,8 +165,10 @@ class Recovery(Play):
         cut=cuts,
         word=st.sampled_from(["none", "none", "right", "right", "past"]),
         wish=st.integers(0, 9),
+        count=busy,
     )
-    def move(self, data: st.DataObject, by: str, cut: Cut | None, word: str, wish: int) -> None:
+    def move(self, data: st.DataObject, by: str, cut: Cut | None, word: str, wish: int, count: int) -> None:
+        self._busy(count)
         site = data.draw(st.sampled_from(self.bench.sites))
         number = self.truth.now.epoch.number
         said = {"none": None, "right": f"{number}: the test says so", "past": f"{number - 1}: old"}[word]

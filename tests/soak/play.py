@@ -20,6 +20,7 @@ from dr_provider.reconcile import run as runs
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decision import Action, Want
 from dr_provider.reconcile.lease import Machine
+from dr_provider.reconcile.protect import protect_plan
 from dr_provider.reconcile.provision_all import apply_all
 from dr_provider.reconcile.run import Outcome, decide_plan, run_plan
 from dr_provider.reconcile.world import World
@@ -72,6 +73,8 @@ class Play(RuleBasedStateMachine):
         self._stack.callback(self.bench.close)
         self.run("made", "anna", None, lambda w: apply_all(w, self.bench.lines.append))
         self.truth = Truth(picture_of(self.bench.see()))
+        self.run("made", "anna", None, lambda w: protect_plan(w, PLAN, now=True))
+        self.step()
         COVERED.add("games", type(self).__name__)
 
     def teardown(self) -> None:
