@@ -19,7 +19,7 @@ def test_nothing_is_lost_and_nobody_writes_twice_whatever_comes(machine: type[Re
     run_state_machine_as_test(
         seed(number)(machine),
         settings=settings(
-            max_examples=8,
+            max_examples=6,
             stateful_step_count=25,
             deadline=None,
             database=None,
