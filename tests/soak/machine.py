@@ -209,7 +209,8 @@ class Recovery(Play):
         if adds_volume and (self.faults or view.claim or view.split):
             return
         try:
-            self.bench.edit(EDITS[what])
+            number = next(self.numbers)
+            self.bench.edit(lambda document: EDITS[what](document, number))
         except (BadInput, LookupError):
             return
         COVERED.add("edited", what)

@@ -58,6 +58,7 @@ class Play(RuleBasedStateMachine):
         self.faults: set[str] = set()
         self.since_rest = 0
         self.edited = False
+        self.numbers = itertools.count(3)
         self.truth: Truth
         self.bench: SoakBench
 
