@@ -41,9 +41,9 @@ lab-demo: setup
 	@$(BIN)/python -m lab packages
 	@$(BIN)/python -m demo --stage lab $(if $(KEEP),--keep)
 
-# The limit ends a run that hangs; the suite itself takes some 5 minutes on two quiet cores.
+# The limit ends a run that hangs; the suite itself takes some 10 minutes on two quiet cores.
 test: setup
-	@$(BIN)/python -m tools.within 1800 $(TEST) -m "not long"
+	@$(BIN)/python -m tools.within 3000 $(TEST) -m "not long"
 
 test-fast: setup-python
 	@$(TEST) -m "not engine and not long"
