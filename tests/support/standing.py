@@ -15,7 +15,7 @@ __all__ = ["standing"]
 
 _ID = re.compile(r"(e\d+-s\d+-)?\b[0-9a-f]{8}\b")
 # Points may be more, leases are counted on, journals are for people, and what a stack declares depends on who finished.
-_LEFT_OUT = ("lease/", "declared/", "known/")
+_LEFT_OUT = ("lease/", "declared/", "known/", "epoch/")
 
 
 def standing(lab: Lab) -> dict[str, Any]:
@@ -26,7 +26,8 @@ def standing(lab: Lab) -> dict[str, Any]:
     decision = lab.decide()
     leases = sorted((lease for of in view.leases.values() for lease in of), key=lambda lease: (lease.n, lease.released))
     return {
-        "epochs": {name: sorted((e.number, e.site, e.kind, e.state) for e in of) for name, of in view.epochs.items()},
+        "epochs": {name: sorted((e.number, e.site, e.kind) for e in of if e.state == "committed") for name, of in view.epochs.items()},
+        "aborted": [(e.number, e.site, e.kind) for e in view.history if e.state == "aborted"],
         "claims": sorted(view.claims),
         "split": view.split and view.split.sides,
         "unreleased": [lease.n for lease in leases[-1:] if not lease.released],

@@ -8,14 +8,16 @@ from itertools import count
 
 from dr_provider.model import keys
 from dr_provider.model.errors import ArrayFull, DrError, NothingToSend, Stopped
-from dr_provider.model.records import Owner
+from dr_provider.model.records import Claim, Owner
 from dr_provider.model.state import ArrayState, VolumeState
 from dr_provider.protection import backup, replication
+from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.protection.lines import copy_of
 from dr_provider.reconcile.context import Run, listed
 from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.places import backup_places
 from dr_provider.reconcile.source import final_kind
+from dr_provider.reconcile.view import PlanView
 
 __all__ = ["break_mirror", "bring", "fence", "fetch", "final", "keep", "kept", "online", "safety_name", "transfer"]
 
@@ -101,15 +103,17 @@ def transfer(
     return f"{sent.bytes} bytes"
 
 
+def _final_of(view: PlanView, claim: Claim) -> RecoveryPoint | None:
+    """The claim's final snapshot. One that a run was killed over before it was sealed is none: another was taken after it."""
+    wanted, sites = final_kind(claim.id), (claim.from_site, claim.site)
+    found = (p for p in reversed(view.points) if p.intent.kind == wanted and any(p.complete_at(s) for s in sites))
+    return next(found, None)
+
+
 def bring(run: Run, action: Action) -> str:
     """Send the final snapshot."""
     claim = run.open_claim()
-    view = run.view
-    wanted = final_kind(claim.id)
-    point = next((p for p in reversed(view.points) if p.intent.kind == wanted), None)
-    if point is None:
-        view = run.fresh()
-        point = next((p for p in reversed(view.points) if p.intent.kind == wanted), None)
+    point = _final_of(run.view, claim) or _final_of(run.fresh(), claim)
     if point is None:
         raise DrError(f"plan {run.plan}: the final snapshot is not on the arrays of {claim.from_site}; run again")
     volume, source, target = (action.of[key] for key in ("volume", "source", "target"))
