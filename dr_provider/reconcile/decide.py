@@ -127,9 +127,10 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
     # Copies that an earlier move left out of line come back first: a destination must be one before it can be broken.
     prelude: list[str] = []
     if claim is None:
-        before = stop_stale(view, epoch, [target], steps, [])[target]
-        if before.evidence:
-            return _split_found(decision, target, before.evidence)
+        # A third side that has been written, too: the move would resync it.
+        for side, before in stop_stale(view, epoch, view.others(origin), steps, []).items():
+            if before.evidence:
+                return _split_found(decision, side, before.evidence)
         if (left := window_of(view)) is not None and left.site == target:
             add_end(view, steps, after=steps.ids("stop", "fence"))
         warnings += restore_copies(view, origin, [target], steps, after=steps.ids("stop", "fence", "end-window"))
@@ -174,9 +175,9 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
     return replace(decision, actions=steps.done())
 
 
-def _split_found(decision: Decision, target: str, evidence: list[str]) -> Decision:
+def _split_found(decision: Decision, side: str, evidence: list[str]) -> Decision:
     return replace(decision, warnings=tuple(evidence)).with_refusal(
-        f"plan {decision.plan}: {target} may have been written after {decision.from_site} took over, so moving there could lose either side's data; "
+        f"plan {decision.plan}: {side} may have been written after {decision.from_site} took over, so moving now could lose either side's data; "
         f"run dr protect {decision.plan} to put that on record, then dr resolve {decision.plan} --keep SITE"
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dr_provider.model.errors import DeviceFault
+from dr_provider.model.errors import DeviceFault, Refused
 from dr_provider.reconcile.actions import claims, reversing
 from tests.reconcile.conftest import Clock
 from tests.support.kills import killed_at
@@ -115,6 +115,19 @@ def test_a_point_of_a_clock_that_is_ahead_is_no_loss_of_nothing(lab: Lab, clock:
 
     assert loss.seconds is None
     assert "a clock that is ahead" in loss.statement
+
+
+def test_a_move_between_two_sites_does_not_resync_a_third_that_has_been_written(tmp_path: Path) -> None:
+    """Only the target was looked at: the third side, whose guests had run on, was turned into a copy without a word of a split."""
+    lab = Lab(tmp_path, sites=("east", "west", "south"), hosts_per_site=1, source_budget="300ms")
+    lab.protect()
+    lab.lose("site:east", running=True)
+    lab.move("west", word="1: east is cut off")
+    lab.bench.write("db", 8, "east")
+    lab.heal("site:east")
+
+    with pytest.raises(Refused, match="east may have been written after west took over"):
+        lab.move("south")
 
 
 def _holds(lab: Lab) -> set[str]:
