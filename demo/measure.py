@@ -21,8 +21,8 @@ Inventory = Mapping[str, int]
 class _FileDisk:
     """An exported LUN, as the ledger reads a disk."""
 
-    def __init__(self, file: Path) -> None:
-        self.name = file.name
+    def __init__(self, file: Path, role: str) -> None:
+        self.name = role  # the ledger names the disks that it is on by their roles
         self._file = file
 
     def read(self, offset: int, length: int) -> bytes:
@@ -34,10 +34,10 @@ class _FileDisk:
         raise NotImplementedError("an exported LUN is only read")
 
 
-def ledger_of_file(file: Path, vm: str) -> tuple[int, bool]:
-    """The last entry of a VM's ledger in an exported LUN that has no image, and whether all of it is intact."""
+def ledger_of_file(file: Path, vm: str, role: str = "root") -> tuple[int, bool]:
+    """The last entry of a VM's ledger in an exported LUN (the disk of that role) that has no image, and whether all of it is intact."""
     size = file.stat().st_size // ledger.BLOCK * ledger.BLOCK
-    found = ledger.read([ledger.Region(_FileDisk(file), 0, size)], vm)
+    found = ledger.read([ledger.Region(_FileDisk(file, role), 0, size)], vm)
     return found.last, found.intact
 
 
