@@ -167,7 +167,11 @@ def chosen(frames: list[Frame]) -> list[Frame]:
     return [frame for at, frame in enumerate(frames) if at % every == 0 or first < at < last]
 
 
-@pytest.mark.parametrize("name", KINDS)
+SHORT = ("planned", "site lost", "returned")
+"""Those of `make test`; the others are long."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in SHORT else pytest.mark.long) for n in KINDS])
 def test_a_killed_run_is_finished_by_the_next(tmp_path: Path, name: str) -> None:
     kind = KINDS[name]
     lab = prepared(tmp_path, kind)
