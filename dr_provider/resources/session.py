@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dr_provider.model.plain import plain
-
 if TYPE_CHECKING:
     from dr_provider.model.records import StoredTopology
     from dr_provider.model.topology import Topology
@@ -51,6 +49,8 @@ _said: set[str] = set()
 
 def say(line: str) -> None:
     """A line for people: what the provider process writes to stderr, the engine shows under the stack."""
+    from dr_provider.model.plain import plain
+
     # In one piece: other threads have lines of their own.
     sys.stderr.write(f"{plain(line)}\n")
     sys.stderr.flush()
