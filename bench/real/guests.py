@@ -12,9 +12,8 @@ from lab.machines import Lab
 
 __all__ = ["Stamps"]
 
-# Called by the agent's hook with `freeze`, before file systems are frozen, and `thaw`, after they are thawed; /run is memory.
-_HOOK = "/etc/qemu/fsfreeze-hook.d/stamp"
-_SCRIPT = '#!/bin/sh\\nread -r now rest </proc/uptime\\necho "$1 $now" >>/run/stamps\\n'
+_STAMPS = "/run/stamps"
+"""Where the guest's application notes when it is told `freeze`, before anything is frozen, and `thaw`, after all is thawed; /run is memory."""
 
 
 class Stamps:
@@ -22,7 +21,7 @@ class Stamps:
 
     def __init__(self, lab: Lab, sites: Mapping[str, str]) -> None:
         self._guests = Guests(lab, sites)
-        self._say(["/bin/sh", "-c", f"printf '{_SCRIPT}' >{_HOOK} && chmod 755 {_HOOK}"])
+        self._clear()
 
     def write(self, entries: int) -> None:
         """Each guest's application writes so much."""
@@ -30,8 +29,12 @@ class Stamps:
 
     def held(self) -> dict[str, list[float]]:
         """Seconds that each guest held still, each time since the last call."""
-        said = self._say(["/bin/sh", "-c", "cat /run/stamps; rm /run/stamps"])
+        said = self._say(["/bin/cat", _STAMPS])
+        self._clear()
         return {guest: _spans(guest, text) for guest, text in said.items()}
+
+    def _clear(self) -> None:
+        self._say(["/bin/sh", "-c", f": >{_STAMPS}"])
 
     def _say(self, words: list[str]) -> dict[str, str]:
         where = self._guests.running()

@@ -116,8 +116,8 @@ def _highest(topology: str, plan: str, states: Mapping[str, ArrayState]) -> Leas
     return max(found, key=lambda lease: (lease.n, lease.released, lease.beat), default=None)
 
 
-def _states(world: World, arrays: tuple[str, ...]) -> dict[str, ArrayState]:
-    seen = world.look(refresh=True)
+def _states(world: World, arrays: tuple[str, ...], *, younger: float = 0.0) -> dict[str, ArrayState]:
+    seen = world.look(younger=younger)
     return {name: state for name in arrays if (state := seen.array(name)) is not None}
 
 
@@ -159,16 +159,23 @@ def _wait_out(world: World, plan: str, arrays: tuple[str, ...], lease: Lease, ma
 
 @contextmanager
 def hold_lease(
-    world: World, plan: str, doing: str, *, machine: Machine | None = None, beat_every: float = TTL / 6
+    world: World,
+    plan: str,
+    doing: str,
+    *,
+    machine: Machine | None = None,
+    beat_every: float = TTL / 6,
+    younger: float = 0.0,
 ) -> Iterator[HeldLease]:
     """Hold the plan's lease on every array of it that answers; released at the end, however that comes.
 
-    Raises LeaseHeld (another works on the plan), Unreachable (no array of the plan answers). Looks anew at all that answers before.
+    Raises LeaseHeld (another works on the plan), Unreachable (no array of the plan answers). Looks anew at all that answers before, where
+    the last look is not `younger` than so many seconds: what another has done under a lease since then makes this one's number refused.
     """
     machine = machine or this_machine()
     topology, fleet = world.topology.name, world.fleet
     arrays = world.topology.plan_arrays(plan)
-    states = _states(world, arrays)
+    states = _states(world, arrays, younger=younger)
     if not states:
         reasons = "; ".join(str(getattr(world.look().arrays[a], "reason", "")) for a in arrays)
         raise Unreachable(f"plan {plan}: none of its arrays answers ({reasons}); nothing was done")

@@ -38,6 +38,8 @@ __all__ = [
     "watch",
 ]
 
+_FRESH = 1.0
+"""Seconds for which what was seen when the backup was found due is not looked at again when its lease is taken."""
 _LOOK = 0.5
 _RETRY = 60.0
 
@@ -194,7 +196,8 @@ def _take(cycle: Cycle, view: PlanView, due: Due) -> None:
     """Thaw what an earlier run left frozen, and take the group; under the lease."""
     world, plan = cycle.world, cycle.plan
     try:
-        with hold_lease(world, plan, f"backup of plan {plan}" if due.group else f"thaw of plan {plan}") as lease:
+        doing = f"backup of plan {plan}" if due.group else f"thaw of plan {plan}"
+        with hold_lease(world, plan, doing, younger=_FRESH) as lease:
             view = world.view(plan)
             refuse(view)
             backup.thaw_all(world.fleet, world.topology, plan, view.seen)

@@ -54,13 +54,15 @@ class World:
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     _seen: Observation | None = None
+    _at: float = 0.0
     _changed: dict[str, bool] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def look(self, *, refresh: bool = False) -> Observation:
-        """The shared observation; a new one with `refresh` (of those who have answered so far)."""
+    def look(self, *, refresh: bool = False, younger: float | None = None) -> Observation:
+        """The shared observation; a new one with `refresh`, or where it is not `younger` than so many seconds (of those who have answered so far)."""
         with self._lock:
-            if self._seen is None or refresh:
+            if self._seen is None or refresh or (younger is not None and self.monotonic() - self._at >= younger):
+                self._at = self.monotonic()
                 self._seen = self.fleet.observe()
             return self._seen
 

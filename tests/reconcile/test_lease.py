@@ -201,6 +201,20 @@ def test_of_two_at_the_same_moment_one_holds_it_and_the_other_leaves_nothing(
     assert [found.holder for found in on(world, "west-a").values()] == ["dr (the faster one)"]
 
 
+def test_who_looked_a_moment_ago_does_not_get_past_what_another_did_since(lab: Lab) -> None:
+    early, asked = lab.world(), []
+    early.look()
+    with held(lab):
+        pass
+    look = early.fleet.observe
+    early.fleet.observe = lambda: asked.append(1) or look()  # type: ignore[func-returns-value,method-assign]
+    with pytest.raises(LeaseHeld, match="at the same moment"), hold_lease(early, "shop", "late", younger=NEVER):
+        pass
+    assert not asked, "it did not look anew"
+    with hold_lease(early, "shop", "later", younger=0.0) as lease:
+        assert (asked, lease.record.n) == ([1], 2)
+
+
 def test_threads_that_race_never_hold_it_together(lab: Lab) -> None:
     inside, most, won, lock = 0, 0, 0, threading.Lock()
     begin = threading.Barrier(4)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -125,6 +126,7 @@ class TransferCalls(Calls):
             "owner": owner_words(owner),
             "group": self._group(volume),
         }
+        self._connect_ahead(stream)
         begun = self._ask("transfer.begin", guard, **about, start=stream.start)
         if begun["have"]:
             return 0
@@ -139,6 +141,23 @@ class TransferCalls(Calls):
                 # An array that is silent now clears this up at the next transfer of the volume.
                 with contextlib.suppress(DrError):
                     self._ask("transfer.drop", volume=volume, begun=begun["begun"], timeout=self.timeout)
+
+    def _connect_ahead(self, stream: ZfsStream) -> None:
+        """While this array makes ready, the source connects to it: a handshake takes as long as that, and a small step hardly longer."""
+        source = stream.source
+        assert source is not None
+        if _way(source, self) == "relay" or not _small(stream) or time.monotonic() < self._no_way_from(source):
+            return
+
+        def connect() -> None:
+            with contextlib.suppress(DrError):  # the step itself meets it, and says so
+                source._ask("transfer.connect", to=_told(self._address))
+
+        threading.Thread(target=connect, name=f"connect-{self.name}", daemon=True).start()
+
+    def _no_way_from(self, source: TransferCalls) -> float:
+        """Until when the direct way is not tried, on the monotonic clock."""
+        return _no_way.get((source._where, str(self._address)), 0.0)
 
     def _finish(self, stream: ZfsStream, moved: _Moved, guard: Guard, about: Mapping[str, Any], begun: str) -> None:
         status, said = moved.receive
@@ -182,8 +201,7 @@ class TransferCalls(Calls):
             token=begun["token"],
         )
         way = _way(source, self)
-        key = (source._where, str(self._address))
-        if way == "relay" or (way == "auto" and time.monotonic() < _no_way.get(key, 0.0)):
+        if way == "relay" or (way == "auto" and time.monotonic() < self._no_way_from(source)):
             return self._relay(stream, source, words, begun["receive"], watch, rate)
         moved = self._direct(stream, source, words, begun["receive"], watch, rate)
         if not never_connected(*moved.receive):
@@ -191,7 +209,7 @@ class TransferCalls(Calls):
         error = self._way_failed(stream, moved.receive[1], started=False)
         if way == "direct":
             raise error
-        _no_way[key] = time.monotonic() + _REMEMBER
+        _no_way[source._where, str(self._address)] = time.monotonic() + _REMEMBER
         _LOG.warning(
             "%s does not reach %s, so volume %s goes through this machine: %s",
             source._where,
@@ -210,14 +228,13 @@ class TransferCalls(Calls):
         watch: _Watch,
         rate: int | None,
     ) -> _Moved:
-        to = self._address
         args = {
             "send": words,
             "receive": receive,
-            "to": {"host": to.host, "user": to.user, "port": to.port},
+            "to": _told(self._address),
             "idle": self.timeout,
             "rate": rate,
-            "small": stream.total - stream.start < _SMALL,
+            "small": _small(stream),
         }
         with watch.told():
             told = source._session.call(
@@ -286,8 +303,7 @@ class TransferCalls(Calls):
             if "direct" not in (spec.options.get("transfer"), self._options.get("transfer")):
                 found[name] = True
                 continue
-            address = _address(spec.options)
-            to[name] = {"host": address.host, "user": address.user, "port": address.port}
+            to[name] = _told(_address(spec.options))
         if to:
             found.update(self._ask("transfer.reach", to=to))
         return found
@@ -329,6 +345,15 @@ class _Watch:
             self._reason = str(stopped)
         if self._reason is not None:
             raise Stopped(f"{self._what} stopped: {self._reason}; {self._kept}")
+
+
+def _told(address: Endpoint) -> dict[str, Any]:
+    return {"host": address.host, "user": address.user, "port": address.port}
+
+
+def _small(stream: Stream) -> bool:
+    """Whether the handshake of a connection of its own would cost more than a cipher of its own gains."""
+    return stream.total - stream.start < _SMALL
 
 
 def _address(options: Mapping[str, Any]) -> Endpoint:

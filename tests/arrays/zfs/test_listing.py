@@ -22,6 +22,8 @@ class Counted(OpenZfs):
         super().__init__(folder, monkeypatch)
         self.fuse = fuse
         self.listings = 0
+        self.together = Done(0, "", "")
+        """What zfs says when it is to destroy a group at once."""
 
     def call(self) -> Context:
         """As one more call of the same process sees the array."""
@@ -40,7 +42,8 @@ class Counted(OpenZfs):
             pairs = {key: text for key, _, text in (word.partition("=") for word in words[2:] if "=" in word)}
             for name in words[2 + len(pairs) :]:
                 self.rows[name].update(pairs)
-        return super().answer(words)
+        done = super().answer(words)
+        return self.together if words[:3] == ["zfs", "destroy", "-r"] else done
 
     def point(self, volume: str, name: str, guid: str, *, seen: bool = True) -> str:
         full = f"tank/dr/vols/plan/{volume}@{name}"
@@ -121,10 +124,11 @@ def test_a_call_that_has_changed_nothing_in_the_end_leaves_the_listing_to_the_ot
 @pytest.mark.parametrize(
     ("doomed", "wanted"),
     [
-        ({"one": ["s1"], "two": ["s1"]}, {False: ["one@s1", "two@s1"], True: ["one@s1", "two@s1"]}),
+        ({"one": ["s1"], "two": ["s1"]}, {False: ["one@s1", "two@s1"], True: ["snapshot plan@s1", "-r plan@s1"]}),
         ({"one": ["s1", "s2"]}, {False: ["one@s1,s2"], True: ["one@s1", "one@s2"]}),
+        ({"one": ["s1"], "two": ["s2"]}, {False: ["one@s1", "two@s2"], True: ["one@s1", "two@s2"]}),
     ],
-    ids=["the group", "one volume's"],
+    ids=["the group", "one volume's", "each its own"],
 )
 def test_snapshots_of_several_volumes_go_by_few_commands(
     array: Counted, fuse: bool, doomed: dict[str, list[str]], wanted: dict[bool, list[str]]
@@ -134,7 +138,30 @@ def test_snapshots_of_several_volumes_go_by_few_commands(
         for name in names:
             array.point(volume, name, f"{volume} {name}")
     snapshots.delete_snapshots(array.ctx, snapshots=doomed)
-    assert [" ".join(words[2:]).replace("tank/dr/vols/plan/", "") for words in array.changes] == wanted[fuse]
+    assert _said(array) == wanted[fuse]
+
+
+def test_of_a_group_with_others_beside_it_each_snapshot_goes_by_itself(array: Counted) -> None:
+    array.fuse = True
+    array.volume("three")
+    for volume in ("one", "two", "three"):
+        array.point(volume, "s1", f"{volume} s1")
+    snapshots.delete_snapshots(array.ctx, snapshots={"one": ["s1"], "two": ["s1"]})
+    assert _said(array) == ["one@s1", "two@s1"]
+
+
+def test_a_group_of_which_one_is_held_by_hand_goes_one_by_one_after_all(array: Counted) -> None:
+    array.fuse = True
+    for volume in ("one", "two"):
+        array.point(volume, "s1", f"{volume} s1")
+    array.together = Done(1, "", "cannot destroy 'tank/dr/vols/plan/one@s1': dataset is busy")
+    snapshots.delete_snapshots(array.ctx, snapshots={"one": ["s1"], "two": ["s1"]})
+    assert _said(array) == ["snapshot plan@s1", "-r plan@s1", "plan@s1", "one@s1", "two@s1"]
+
+
+def _said(array: Counted) -> list[str]:
+    words = [[each for each in words[1:] if each != "destroy"] for words in array.changes]
+    return [" ".join(each).replace("tank/dr/vols/plan/", "").replace("tank/dr/vols/", "") for each in words]
 
 
 def test_none_is_deleted_where_one_is_held(array: Counted) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from dr_provider.arrays.zfs import ZfsArray
 from dr_provider.arrays.zfs import transfer as ways
 from dr_provider.arrays.zfs.remote import resume
 from dr_provider.arrays.zfs.remote.core import Context, Done, Fault, Memory
-from dr_provider.arrays.zfs.remote.hop import hop_words, never_connected, sweep
+from dr_provider.arrays.zfs.remote.hop import Shared, hop_words, never_connected, sweep
 from dr_provider.arrays.zfs.remote.transfer import direct, send_words
 from dr_provider.model.errors import (
     ArrayFull,
@@ -247,7 +248,8 @@ class Script:
         return answer(dict(args), more) if callable(answer) else answer
 
     def ops(self) -> list[str]:
-        return [op.rpartition(".")[2] for op, _ in self.asked]
+        """Without what goes on beside the step."""
+        return [op.rpartition(".")[2] for op, _ in self.asked if op != "transfer.connect"]
 
     def args(self, op: str) -> dict[str, Any]:
         return next(args for asked, args in self.asked if asked == op)
@@ -330,6 +332,63 @@ def test_what_is_there_is_not_sent_again() -> None:
     a, b, source, target = pair(begun={"have": True})
     assert b.receive("shop", a.send("shop", "s1", "s2"), OWNER) == 0
     assert (source.ops(), target.ops()) == (["describe"], ["begin"])
+
+
+def test_a_small_step_is_connected_for_while_the_destination_makes_ready() -> None:
+    connected = threading.Event()
+    a, b, source, target = pair()
+    source.answers["transfer.connect"] = lambda _args, _more: connected.set()
+    target.answers["transfer.begin"] = lambda _args, _more: BEGUN if connected.wait(10) else None
+    assert b.receive("shop", a.send("shop", "s1", "s2"), OWNER) == 100
+    assert source.args("transfer.connect")["to"] == source.args("transfer.direct")["to"]
+
+
+@pytest.mark.parametrize(("total", "options"), [(1 << 30, {}), (100, {"transfer": "relay"})], ids=["large", "relay"])
+def test_a_large_step_and_one_through_here_need_no_connection_ahead(total: int, options: dict[str, str]) -> None:
+    a, b, source, target = pair(**options)
+    source.answers["transfer.describe"] = {**STEP, "total": total}
+    target.answers["transfer.begin"] = NotReady("enough is seen")
+    with pytest.raises(NotReady):
+        b.receive("shop", a.send("shop", "s1", "s2"), OWNER)
+    assert [op for op, _ in source.asked] == ["transfer.describe"]
+
+
+class Waiting:
+    """A lock that says when somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.waited = threading.Event()
+
+    def acquire(self, timeout: float) -> bool:
+        if self.lock.locked():
+            self.waited.set()
+        return self.lock.acquire(timeout=timeout)
+
+    def release(self) -> None:
+        self.lock.release()
+
+
+def test_who_waits_for_a_connection_hears_why_there_is_none_without_trying_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shared, lock, tried = Shared(), Waiting(), []
+
+    def start(*_args: object) -> str:
+        tried.append(1)
+        assert lock.waited.wait(10)
+        return "connect to host west-a: No route to host"
+
+    monkeypatch.setattr(shared, "_lock", lock)
+    monkeypatch.setattr(shared, "_start", start)
+    monkeypatch.setattr("dr_provider.arrays.zfs.remote.hop.private_folder", lambda: tmp_path)
+    to = {"host": "west-a", "user": None, "port": None}
+    with ThreadPoolExecutor(2) as pool:
+        said = list(pool.map(lambda _: shared.master(to, {}, 5.0), range(2)))
+    assert said == [(None, "connect to host west-a: No route to host")] * 2
+    assert tried == [1]
+    shared.master(to, {}, 5.0)
+    assert tried == [1, 1], "whoever comes later tries anew"
 
 
 def test_openzfs_sends_compressed_and_goes_on_from_its_token() -> None:

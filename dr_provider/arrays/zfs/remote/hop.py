@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,8 @@ class Shared:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._failed: dict[Path, tuple[float, str]] = {}
+        """When the last attempt ended, on the monotonic clock, and why it did."""
 
     def master(self, to: Mapping[str, Any], environment: Mapping[str, str], seconds: float) -> tuple[Path | None, str]:
         """The socket of a connection that stands; or None, and what ssh said of why it cannot ("": go without one)."""
@@ -103,13 +106,17 @@ class Shared:
             return None, ""
         word = f"{socket.gethostname()} {os.getpid()} {to.get('user')} {to['host']} {to.get('port')}"
         path = folder / hashlib.sha256(word.encode()).hexdigest()[:12]
-        if not self._lock.acquire(timeout=seconds):
-            return None, ""  # another transfer waits for a connection: this one tries by itself
+        came = time.monotonic()
+        if not self._lock.acquire(timeout=seconds + 2.0):
+            return None, ""  # others wait for connections, one after the other: this one tries by itself
         try:
             if path.is_socket():
                 return path, ""
-            sweep(folder)
-            said = self._start(path, to, environment, seconds)
+            ended, said = self._failed.get(path, (0.0, ""))
+            if ended < came:  # else it was for this one as well
+                sweep(folder)
+                said = self._start(path, to, environment, seconds)
+                self._failed[path] = time.monotonic(), said
             return (None, said) if said else (path, "")
         finally:
             self._lock.release()

@@ -8,6 +8,7 @@ that a clone still stands on (`zfs inherit dr:point` deletes it for everyone; it
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -211,21 +212,46 @@ def destroy(ctx: Context, full: str) -> None:
         release(ctx, [full])
 
 
-def destroy_all(ctx: Context, fulls: Sequence[str]) -> None:
-    """As `destroy`, of many: OpenZFS takes all of a dataset at once, zfs-fuse one at a time."""
+def destroy_all(ctx: Context, found: Catalog, fulls: Sequence[str]) -> None:
+    """As `destroy`, of many: OpenZFS takes all of a dataset at once; zfs-fuse a group, where nothing else is below its parent."""
     parts: dict[str, list[str]] = {}
     for full in fulls:
-        parts.setdefault(full.partition("@")[0] if open_zfs(ctx) else full, []).append(full)
-    for dataset, some in parts.items():
-        if len(some) > 1:
-            try:
-                zfs(ctx, "destroy", f"{dataset}@{','.join(full.partition('@')[2] for full in some)}", patience=0.0)
-                continue
-            except Fault as fault:
-                if fault.kind not in ("Busy", "NotFound"):
-                    raise  # else on one of them is a hold that was left, or it went already
-        for full in some:
-            destroy(ctx, full)
+        dataset, _, name = full.partition("@")
+        parts.setdefault(dataset if open_zfs(ctx) else name, []).append(full)
+    for part, some in parts.items():
+        if len(some) == 1 or not (_at_once(ctx, part, some) if open_zfs(ctx) else _below(ctx, found, part, some)):
+            for full in some:
+                destroy(ctx, full)
+
+
+def _at_once(ctx: Context, dataset: str, fulls: Sequence[str]) -> bool:
+    try:
+        zfs(ctx, "destroy", f"{dataset}@{','.join(full.partition('@')[2] for full in fulls)}", patience=0.0)
+    except Fault as fault:
+        if fault.kind not in ("Busy", "NotFound"):
+            raise
+        return False  # on one of them is a hold that was left, or it went already
+    return True
+
+
+def _below(ctx: Context, found: Catalog, name: str, fulls: Sequence[str]) -> bool:
+    """All snapshots of that name below a dataset, by one command: it asks for one on that dataset, and takes all of the name or none."""
+    datasets = {full.partition("@")[0] for full in fulls}
+    parent = os.path.commonpath(datasets)
+    if any(each.startswith(f"{parent}/") and each not in datasets for each in found.all):
+        return False  # it may have one of that name, which nobody asked for
+    try:
+        if f"{parent}@{name}" not in fulls:
+            attempt(
+                ctx, ["zfs", "snapshot", f"{parent}@{name}"]
+            )  # one that was left by a call that was cut does as well
+        zfs(ctx, "destroy", "-r", f"{parent}@{name}", patience=0.0)
+    except Fault as fault:
+        if fault.kind not in ("Busy", "NotFound"):
+            raise
+        destroy(ctx, f"{parent}@{name}")
+        return False
+    return True
 
 
 def sweep(ctx: Context, found: Catalog, volume: Volume, known: Points) -> bool:

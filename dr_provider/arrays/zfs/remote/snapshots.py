@@ -137,7 +137,7 @@ def delete_snapshots(ctx: Context, *, snapshots: dict[str, list[str]], guard: di
         hidden = [point for point in every if found.dependents(point.full)]
         if hidden:
             zfs(ctx, "inherit", POINT, *[point.full for point in hidden])
-        destroy_all(ctx, [point.full for point in every if point not in hidden])
+        destroy_all(ctx, found, [point.full for point in every if point not in hidden])
         branched = False
         for mine in members:
             there = known[mine.dataset]

@@ -29,6 +29,7 @@ __all__ = ["send_words"]
 
 _PAUSE = 0.05
 _AGAIN = 0.5  # seconds between two words to an older transfer that it is to end
+_CONNECT = 5.0  # seconds
 _TAIL = 60.0  # seconds that a receiver has after the last byte, while its connection lives
 
 _begun: dict[str, contextlib.ExitStack] = {}
@@ -104,6 +105,12 @@ def reach(ctx: Context, *, to: Mapping[str, Mapping[str, Any]]) -> dict[str, boo
     return {name: reaches(address, seconds) for name, address in to.items()}
 
 
+@op("transfer.connect")
+def connect(ctx: Context, *, to: Mapping[str, Any]) -> None:
+    """Have a shared connection to another array stand by for a small step. Why there can be none is said by the step itself."""
+    _shared.master(to, environment(), min(ctx.left(), _CONNECT))
+
+
 @op("transfer.direct")
 def direct(
     ctx: Context,
@@ -121,7 +128,7 @@ def direct(
     The answer: bytes `moved`, and of `send` and `receive` the exit status (None: killed, after the other had failed) and last words. Whether
     the snapshot has arrived only the destination knows. Raises Unreachable where no byte moves for `idle` seconds, Stopped.
     """
-    connect = min(idle, 5.0)
+    connect = min(idle, _CONNECT)
     master, said = _shared.master(to, environment(), connect) if small else (None, "")
     if said:
         return {"moved": 0, "send": (None, ""), "receive": (255, said)}
