@@ -13,6 +13,7 @@ from dr_provider.model.errors import BadInput
 from dr_provider.model.findings import ClockReading, Examination, Finding, Room, ok, problem, warning
 from dr_provider.model.state import ArrayState, Observation
 from dr_provider.model.topology import ArraySpec, Topology
+from dr_provider.reconcile.doctor_fencing import judge_fencing
 
 __all__ = ["CHAP_LEAST", "CLOCK_PROBLEM", "CLOCK_WARNING", "judge"]
 
@@ -40,6 +41,7 @@ def judge(topology: Topology, seen: Observation, examined: Mapping[str, Examinat
         *_initiators(topology, seen),
         *_paths(topology, seen),
         *_credentials(topology),
+        *judge_fencing(topology, seen),
     ]
 
 

@@ -13,6 +13,7 @@ from dr_provider.model.codec import dump
 from dr_provider.model.records import Alive, Grant, Known, WitnessPin
 from dr_provider.model.state import Silent, WitnessState
 from dr_provider.model.topology import Topology
+from dr_provider.reconcile.doctor_fencing import judge_fencing
 from dr_provider.reconcile.fencing import MARGIN, TTL, counted, fence_of, witness_vouches
 from dr_provider.reconcile.starts import unasked
 from dr_provider.reconcile.verdict import judge, something_runs
@@ -328,3 +329,53 @@ def test_something_runs_where_a_vm_runs_or_a_lun_is_mapped() -> None:
     assert something_runs(view(LEASE), "east")
     assert not something_runs(view(LEASE), "west")
     assert something_runs(moved(LEASE, east=RETURNED), "east")
+
+
+# -- what dr doctor says of it -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "level", "says"),
+    [
+        (witness(), "ok", "is the one that the arrays know"),
+        (witness(pinned=False), "warning", "do not know it yet"),
+        (Silent("the witness was never made", ready=False, missing=True), "warning", "not made yet"),
+        (DARK, "problem", "gives no answer"),
+    ],
+    ids=["there", "not pinned", "not made", "dark"],
+)
+def test_the_doctor_looks_at_the_witness(asked: WitnessState | Silent, level: str, says: str) -> None:
+    seen = view(WITNESS, records={"east-a": PINS, "west-a": PINS}, witness=asked).seen
+    found = {f.subject: f for _, f in judge_fencing(WITNESS, seen)}
+    assert (found["witness"].level, says in found["witness"].found) == (level, True), found["witness"]
+    assert bool(found["witness"].todo) == (level != "ok")
+
+
+@pytest.mark.parametrize(
+    ("at_west", "more", "level", "says"),
+    [
+        (beat(alive()), {}, "ok", f"stands surety for epoch 1; it renewed last at {minute(590)}"),
+        ({}, {}, "problem", "no guard of plan shop is known to have run at east"),
+        (beat(alive(epoch=0, epoch_id="before")), {}, "problem", "no guard of plan shop is known"),
+        (beat(alive(ended=True)), {}, "problem", "was ended in order"),
+        (beat(alive()), {"silent": ["west"]}, "problem", "cannot be seen everywhere: west-a ("),
+    ],
+    ids=["a guard", "none", "of an older epoch", "ended", "its store is dark"],
+)
+def test_the_doctor_looks_for_the_guard_that_a_plan_counts_on(
+    at_west: dict[str, str], more: dict[str, Any], level: str, says: str
+) -> None:
+    seen = view(LEASE, records={"west-a": at_west}, **more).seen
+    ((site, found),) = judge_fencing(LEASE, seen)
+    assert (site, found.subject, found.check, found.level) == ("east", "plan shop", "fencing", level)
+    assert says in found.found, found.found
+
+
+def test_the_doctor_asks_no_guard_of_a_plan_that_an_operator_vouches_for() -> None:
+    assert not list(judge_fencing(shop(), view(shop()).seen))
+
+
+def test_a_run_lease_that_cannot_be_read_is_a_finding() -> None:
+    seen = view(LEASE, records={"west-a": {keys.alive_key(NAME, PLAN, "east"): "{"}}).seen
+    ((_, found),) = judge_fencing(LEASE, seen)
+    assert (found.level, found.check) == ("problem", "fencing")
