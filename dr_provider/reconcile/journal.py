@@ -16,11 +16,14 @@ from typing import TextIO
 
 from dr_provider.model import keys
 from dr_provider.reconcile.decision import Action, Decision
+from dr_provider.reconcile.fencing import MARGIN, TTL
 from dr_provider.reconcile.graph import Event, critical_path
 
 __all__ = ["Journal", "estimate", "journal_folder"]
 
 _DEFAULT_SECONDS = 0.5
+_ROUGH = {"wait-fence": TTL + MARGIN}
+"""What takes longer than a step does mostly, and is known before it was ever measured."""
 _READ_LAST = 5
 
 
@@ -119,4 +122,6 @@ def estimate(topology: str, plan: str, actions: Sequence[Action]) -> float | Non
     if not actions:
         return None
     measured = _measured(topology, plan)
-    return round(critical_path(actions, lambda action: measured.get(action.verb, _DEFAULT_SECONDS)), 1)
+    return round(
+        critical_path(actions, lambda action: measured.get(action.verb, _ROUGH.get(action.verb, _DEFAULT_SECONDS))), 1
+    )
