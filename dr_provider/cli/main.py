@@ -9,7 +9,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dr_provider.cli import apply, doctor, errors, guard, look, move, protect, restore, safety, sim, verify, whatif
+from dr_provider.cli import (
+    apply,
+    doctor,
+    errors,
+    guard,
+    look,
+    move,
+    protect,
+    rehearse,
+    restore,
+    safety,
+    sim,
+    verify,
+    whatif,
+)
 from dr_provider.cli.common import (
     Common,
     FromOption,
@@ -83,7 +97,7 @@ def root(
         raise typer.Exit(2)
 
 
-for _part in (look, whatif, doctor, protect, guard, verify, move, restore, safety, apply):
+for _part in (look, whatif, rehearse, doctor, protect, guard, verify, move, restore, safety, apply):
     _part.add(app)
 app.add_typer(sim.app, rich_help_panel="Lab")
 
