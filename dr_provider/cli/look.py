@@ -1,4 +1,4 @@
-"""`dr validate`, `dr status`, `dr points`: what only looks."""
+"""`dr validate`, `dr schema`, `dr status`, `dr points`, `dr history`: what only looks."""
 
 from __future__ import annotations
 
@@ -78,6 +78,33 @@ def points(session: Session, plan: PlanArgument = None) -> None:
     session.emit(document, lambda paper: show_status.points(paper, document))
 
 
+def history(session: Session, plan: PlanArgument = None) -> None:
+    """Where a plan has been: each move with its time, who asked for it, the word that was given, and what it lost.
+
+    \b
+    dr history shop
+    dr history shop --json | jq '.epochs[0]'
+    """
+    spec = plan_named(session, plan, "history")
+    from dr_provider.cli import show_status
+    from dr_provider.reconcile.history import history_document
+
+    document = history_document(session.world().view(spec.name))
+    session.emit(document, lambda paper: show_status.history(paper, document))
+
+
+def schema(session: Session) -> None:
+    """Print the JSON Schema of a topology, for editors: completion, and faults as you type.
+
+    \b
+    dr schema > topology.schema.json
+    """
+    from dr_provider.model.plain import json_text
+    from dr_provider.model.schema import schema as topology_schema
+
+    print(json_text(topology_schema()), flush=True)
+
+
 def add(app: typer.Typer) -> None:
-    for function in (validate, status, points):
+    for function in (validate, schema, status, points, history):
         command(app, panel=_PANEL)(function)

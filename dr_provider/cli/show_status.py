@@ -1,4 +1,4 @@
-"""`dr status` and `dr points` for people: one screen, what is wrong first."""
+"""`dr status`, `dr points` and `dr history` for people: one screen, what is wrong first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from dr_provider.cli.paper import Paper, ago, span
 
-__all__ = ["points", "show_vms", "status"]
+__all__ = ["history", "points", "show_vms", "status"]
 
 _VMS_IN_FULL = 12
 _MIRRORS_IN_FULL = 8
@@ -130,6 +130,51 @@ def points(paper: Paper, document: Mapping[str, Any]) -> None:
         ],
     )
     paper.bullets(document["silent"].values(), "yellow")
+
+
+def history(paper: Paper, document: Mapping[str, Any]) -> None:
+    """The epochs of a plan, newest first; what is to be read in full stands below them."""
+    rows = document["epochs"]
+    if not rows:
+        paper.line(f"Plan {document['plan']} was never made, as far as what answers knows.")
+    else:
+        paper.line(f"Plan {document['plan']}, active at {document['activeSite']}:", "bold")
+        paper.table(
+            ("epoch", "when", "what", "from", "to", "by", "lost"),
+            [
+                (
+                    str(e["epoch"]),
+                    ago(e["time"]),
+                    e["kind"] if e["state"] == "committed" else f"{e['kind']}, called off",
+                    e["from"] or "-",
+                    e["to"],
+                    e["by"],
+                    _lost(e),
+                )
+                for e in rows
+            ],
+        )
+        paper.bullets(f"epoch {e['epoch']}, the word: {e['word']}" for e in rows if e["word"])
+        paper.bullets(
+            f"epoch {e['epoch']}: {e['loss']['statement']}"
+            for e in rows
+            if e["loss"]["seconds"] != 0 and e["loss"]["statement"]
+        )
+    going = document["underWay"]
+    if going is not None:
+        what = "being called off" if going["aborting"] else "under way"
+        paper.line(
+            f"A {going['kind']} from {going['from']} to {going['to']} is {what}: epoch {going['epoch']}, claimed {ago(going['time'])} by {going['by']}.",
+            "yellow",
+        )
+    paper.bullets(document["silent"].values(), "yellow")
+
+
+def _lost(epoch: Mapping[str, Any]) -> str:
+    seconds = epoch["loss"]["seconds"]
+    if epoch["state"] != "committed" or epoch["from"] is None or seconds == 0:
+        return "-"
+    return span(seconds)
 
 
 def _content(point: Mapping[str, Any]) -> str:
