@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -20,10 +21,18 @@ from dr_provider.reconcile.status import plan_status
 from dr_provider.reconcile.world import World, open_world
 from tests.support.topologies import write_topology
 
-__all__ = ["PULUMI", "ROOT", "Project", "Ran"]
+__all__ = ["PULUMI", "ROOT", "Project", "Ran", "python_for_engines"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PULUMI = ROOT / ".venv" / "bin" / "pulumi"
+
+
+def python_for_engines(folder: Path) -> Path:
+    """A Python for `Project`, which asks pip only once."""
+    script = folder / "python"
+    script.write_text(_PYTHON.format(python=shlex.quote(sys.executable)))
+    script.chmod(0o755)
+    return script
 
 
 @dataclass(frozen=True)
@@ -37,21 +46,38 @@ class Ran:
         return f"status {self.status}\n{self.text}"
 
 
+# The language host asks which packages there are before each run of a program; within a run of the tests they stay the same.
+_PYTHON = """#!/bin/sh
+if [ "$1 $2 $3" = "-m pip list" ]; then
+    [ -f "$0.packages" ] || {{ {python} "$@" >"$0.packages.$$" && mv "$0.packages.$$" "$0.packages"; }} || exit 1
+    exec cat "$0.packages"
+fi
+exec {python} "$@"
+"""
+
+
 @dataclass
 class Project:
-    """`folder` holds Pulumi.yaml, stacks/ and plugins/ as this checkout has them, and the embedded arrays and hosts."""
+    """`folder` holds Pulumi.yaml, stacks/ and plugins/ as this checkout has them, and the embedded arrays and hosts; one that is there is
+    gone on with. `python`: what the engine is to run Python with (None: this one)."""
 
     folder: Path
     options: Mapping[str, Any] = field(default_factory=dict)
+    python: Path | None = None
 
     def __post_init__(self) -> None:
         stacks = self.folder / "stacks"
+        self.topology_file = stacks / "topology.yaml"
+        if not stacks.exists():
+            self._lay_out(stacks)
+
+    def _lay_out(self, stacks: Path) -> None:
         stacks.mkdir(parents=True)
         (self.folder / "Pulumi.yaml").write_bytes((ROOT / "Pulumi.yaml").read_bytes())
         (stacks / "__main__.py").write_bytes((ROOT / "stacks" / "__main__.py").read_bytes())
         for name in ("plugins", ".venv"):
             (self.folder / name).symlink_to(ROOT / name)
-        self.topology_file = write_topology(stacks, **self.options)
+        write_topology(stacks, **self.options)
         for name in ("backend", "home"):
             (self.folder / name).mkdir()
 
@@ -68,7 +94,7 @@ class Project:
             "PULUMI_CONFIG_PASSPHRASE": "passphrase",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-            "PULUMI_PYTHON_CMD": sys.executable,
+            "PULUMI_PYTHON_CMD": str(self.python or sys.executable),
         }
 
     def command(self, *words: str, stack: str = "prod") -> list[str]:

@@ -86,11 +86,13 @@ class HostFile:
         try:
             with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
+                initiator = f"iqn.2024-01.embedded.dr:{self.name}-{uuid.uuid4().hex[:12]}"
+                # One transaction, since each is synced to the disk, and a first run makes many hosts.
+                connection.executescript(f"BEGIN;{_SCHEMA}")
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
-                connection.executescript(_SCHEMA)
-                initiator = f"iqn.2024-01.embedded.dr:{self.name}-{uuid.uuid4().hex[:12]}"
                 connection.execute("INSERT INTO host (initiator) VALUES (?)", (initiator,))
+                connection.execute("COMMIT")
             draft.replace(self.path)
         finally:
             draft.unlink(missing_ok=True)
