@@ -6,10 +6,14 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+import typer.testing
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from dr_provider.model import stopping
@@ -30,6 +34,10 @@ class Said:
 
 
 Dr = Callable[..., Said]
+
+
+# Typer puts all commands together anew for each call, which takes longer than most of them.
+_commands = cache(get_command)
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +68,8 @@ def dr() -> Dr:
     def call(*words: str, keys: str = "") -> Said:
         from dr_provider.cli.main import app
 
-        result = CliRunner().invoke(app, list(words), input=keys)
+        with patch.object(typer.testing, "_get_command", _commands):
+            result = CliRunner().invoke(app, list(words), input=keys)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return Said(result.exit_code, result.stdout, result.stderr)
 

@@ -300,8 +300,11 @@ def test_the_watch_ends_cleanly(way: Way) -> None:
 
 
 def test_ctrl_c_in_a_real_move(dr: Dr, tmp_path: Path) -> None:
-    way = Way(dr, write_topology(tmp_path / "slow", latency="150ms", source_budget="5s"))
+    way = Way(dr, write_topology(tmp_path / "slow", source_budget="5s"))
     way.well("apply")
+    # Slow enough that the key comes long before the commit.
+    for array in ("array:east-a", "array:west-a"):
+        way.well("sim", "slow", array, "150ms")
     words = process(way.file, "failover", "shop", "--to", "west", "--yes")
     child = pexpect.spawn(words[0], words[1:], cwd=str(ROOT), encoding="utf-8", timeout=60, dimensions=(50, 80))
     child.expect("claim epoch 2 for west: done")
@@ -314,6 +317,8 @@ def test_ctrl_c_in_a_real_move(dr: Dr, tmp_path: Path) -> None:
     assert "Plan shop is active at east, epoch 1" in said
     assert "Traceback" not in said
     # The lease is free again, and the next run finishes.
+    for array in ("array:east-a", "array:west-a"):
+        way.well("sim", "heal", array)
     assert way.well("failover", "shop", "--to", "west", "--yes")["status"]["activeSite"] == "west"
 
 

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from dr_provider.cli.simulation import Bench
-from dr_provider.model.loader import load
 from dr_provider.model.state import Observation
 from dr_provider.model.topology import Topology
 from dr_provider.reconcile.protect import ProtectOutcome, protect_plan
 from dr_provider.reconcile.status import plan_status
 from dr_provider.reconcile.world import World, open_world
-from tests.support.topologies import write_topology
+from tests.support.topologies import loaded, write_topology
 
 __all__ = ["PULUMI", "ROOT", "Project", "Ran", "python_for_engines"]
 
@@ -148,7 +147,7 @@ class Project:
 
     @property
     def topology(self) -> Topology:
-        return load(self.topology_file)
+        return loaded(self.topology_file)
 
     @property
     def bench(self) -> Bench:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,12 +26,32 @@ COUNT = 40
 WORD = "1: the array at west will not be asked for long"
 
 
-def made(folder: Path, sites: str = "two") -> Lab:
-    """Forty VMs that have written 8 entries and hold 3 in memory; 8 of them protected everywhere."""
-    lab = Lab(folder, sites=SITES[sites], vms=COUNT, volumes=5, disk="1MiB", volume_size="16MiB", source_budget="300ms")
-    lab.write(8)
-    lab.protect()
-    lab.write(3)
+Made = Callable[..., Lab]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Forty VMs that have written 8 entries and hold 3 in memory; 8 of them protected everywhere. They are made once, and put back."""
+    kept: dict[str, Path] = {}
+    used = itertools.count()
+
+    def lab(sites: str = "two") -> Lab:
+        options: dict[str, Any] = {"sites": SITES[sites], "vms": COUNT, "volumes": 5, "disk": "1MiB"}
+        options |= {"volume_size": "16MiB", "source_budget": "300ms"}
+        if sites not in kept:
+            folder = tmp_path_factory.mktemp(sites)
+            first = Lab(folder / "lab", **options)
+            first.write(8)
+            first.protect()
+            first.write(3)
+            kept[sites] = folder
+            shutil.copytree(folder / "lab", folder / "kept")
+        # Disks are found by absolute paths, so it is always in the same place.
+        place = kept[sites] / "lab"
+        place.rename(kept[sites] / f"used-{next(used)}")
+        shutil.copytree(kept[sites] / "kept", place)
+        return Lab(place, made=False, **options)
+
     return lab
 
 
@@ -102,8 +124,8 @@ def twice(lab: Lab, action: str) -> list[str]:
 
 @pytest.mark.parametrize("action", PLACES)
 @pytest.mark.parametrize("press", [once, twice])
-def test_what_a_person_calls_off(tmp_path: Path, press: Callable[[Lab, str], list[str]], action: str) -> None:
-    lab = made(tmp_path)
+def test_what_a_person_calls_off(made: Made, press: Callable[[Lab, str], list[str]], action: str) -> None:
+    lab = made()
     press(lab, action)
     with watched() as seen:
         outcome = lab.move(goal="abort")
@@ -113,8 +135,8 @@ def test_what_a_person_calls_off(tmp_path: Path, press: Callable[[Lab, str], lis
         lab.move(goal="abort")
 
 
-def test_an_abort_that_is_cut_is_finished_by_any_run(tmp_path: Path) -> None:
-    lab = made(tmp_path)
+def test_an_abort_that_is_cut_is_finished_by_any_run(made: Made) -> None:
+    lab = made()
     twice(lab, "break:vol-3")
     assert killed_at(lambda: lab.move(goal="abort"), "remirror:vol-3", "after")
     assert lab.decide("west").kind == "abort", "it cannot become a move again"
@@ -124,8 +146,8 @@ def test_an_abort_that_is_cut_is_finished_by_any_run(tmp_path: Path) -> None:
     assert lab.move("west").failures == ()
 
 
-def test_after_the_commit_the_way_is_forward(tmp_path: Path) -> None:
-    lab = made(tmp_path)
+def test_after_the_commit_the_way_is_forward(made: Made) -> None:
+    lab = made()
     assert killed_at(lambda: lab.move("west"), "commit", "after")
     with pytest.raises(
         Refused, match=r"nothing to call off \(it is active at west since epoch 2\); after a commit the way is forward"
@@ -181,9 +203,9 @@ def unwritten(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_move_that_cannot_finish_leads_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sites: str, fault: str | Callable[[Lab, pytest.MonkeyPatch], None]
+    made: Made, monkeypatch: pytest.MonkeyPatch, sites: str, fault: str | Callable[[Lab, pytest.MonkeyPatch], None]
 ) -> None:
-    lab = made(tmp_path, sites)
+    lab = made(sites)
     if not isinstance(fault, str):
         fault(lab, monkeypatch)
     with (
@@ -205,9 +227,9 @@ def test_a_move_that_cannot_finish_leads_back(
     assert set(lab.running().values()) == {"west"}
 
 
-def test_a_target_that_falls_silent_at_the_commit_is_not_guessed_about(tmp_path: Path) -> None:
+def test_a_target_that_falls_silent_at_the_commit_is_not_guessed_about(made: Made) -> None:
     """Its commit may have been written: nothing is started at the source before the target can be asked, or without the word."""
-    lab = made(tmp_path)
+    lab = made()
 
     def lose(action: Action) -> None:
         if action.id == "commit":

@@ -2,7 +2,7 @@
 
 Each kind of run is filmed once, undisturbed; then each frame, which is what a kill at that moment leaves, is put back and finished by
 another process: by `dr failover` and its like, or by `up`, in turn. A new action or call is covered without a new test. DR_KILL=all
-walks every frame; without it as many, evenly spread, as the suite has time for.
+walks every frame; without it as many, evenly spread, as there is time for: `make test` a few of three kinds, the long cases more of all.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.support.standing import standing
 WRITTEN, LATER = 20, 13
 WORD = "1: power lost at east"
 STACK = "project/stack"
-FRAMES = 24
+FEW, MANY = 8, 24
 THREE: dict[str, Any] = {"sites": ("east", "west", "south"), "hosts_per_site": 1}
 
 Step = Callable[[Lab], object]
@@ -157,29 +157,34 @@ def prepared(folder: Path, kind: Kind) -> Lab:
     return lab
 
 
-def chosen(frames: list[Frame]) -> list[Frame]:
-    """Every so many, and all of those in which the final snapshot is on its way: it is the one thing that no later run can take again."""
+def chosen(frames: list[Frame], count: int) -> list[Frame]:
+    """Some `count` of them; and all of those in which the final snapshot is on its way, or of a few every third: it is the one thing that no
+    later run can take again."""
     if os.environ.get("DR_KILL") == "all":
         return frames
     said = [frame.after for frame in frames]
     first, last = (said.index(text) if text in said else 0 for text in ("journal: start final", "journal: done final"))
-    every = max(1, len(frames) // FRAMES)
-    return [frame for at, frame in enumerate(frames) if at % every == 0 or first < at < last]
+    every, dense = max(1, len(frames) // count), 1 if count == MANY else 3
+    return [frame for at, frame in enumerate(frames) if at % every == 0 or (first < at < last and at % dense == 0)]
 
 
 SHORT = ("planned", "site lost", "returned")
-"""Those of `make test`; the others are long."""
+"""Those of `make test`."""
+CASES = [
+    *(pytest.param(name, FEW, id=f"{name}, in short") for name in SHORT),
+    *(pytest.param(name, MANY, id=name, marks=pytest.mark.long) for name in KINDS),
+]
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in SHORT else pytest.mark.long) for n in KINDS])
-def test_a_killed_run_is_finished_by_the_next(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "count"), CASES)
+def test_a_killed_run_is_finished_by_the_next(tmp_path: Path, name: str, count: int) -> None:
     kind = KINDS[name]
     lab = prepared(tmp_path, kind)
     frames = film(tmp_path, lambda: kind.run(lab))
     wanted = standing(lab)
     assert wanted["left"] == []
     wrong = []
-    for number, frame in enumerate(chosen(frames)):
+    for number, frame in enumerate(chosen(frames, count)):
         put_back(tmp_path, frame)
         elsewhere = number % 8 == 7
         if kind.begun is not None and not kind.begun(lab):

@@ -175,7 +175,8 @@ def lab(tmp_path: Path) -> Lab:
 
 def hosts_of(lab: Lab) -> dict[str, set[str]]:
     """Every host that runs each VM, or seems to."""
-    return {vm: {p.host for p in lab.view().places if p.vm == vm and p.running} for vm in VMS}
+    places = lab.view().places
+    return {vm: {p.host for p in places if p.vm == vm and p.running} for vm in VMS}
 
 
 def on(lab: Lab, host: str) -> set[str]:

@@ -14,7 +14,6 @@ from typing import Any
 from pulumi.dynamic import ResourceProvider
 
 from dr_provider.cli.simulation import Bench
-from dr_provider.model.loader import load
 from dr_provider.model.records import Owner
 from dr_provider.model.topology import Topology
 from dr_provider.reconcile.protect import protect_plan
@@ -29,7 +28,7 @@ from dr_provider.resources.mirror import MirrorProvider
 from dr_provider.resources.readiness import ReadinessProvider
 from dr_provider.resources.virtual_machine import VirtualMachineProvider
 from dr_provider.resources.volume import VolumeProvider
-from tests.support.topologies import write_topology
+from tests.support.topologies import loaded, write_topology
 
 __all__ = ["Held", "LocalStack", "crossed"]
 
@@ -208,7 +207,7 @@ class LocalStack:
 
     @property
     def topology(self) -> Topology:
-        return load(self.file)
+        return loaded(self.file)
 
     @property
     def bench(self) -> Bench:

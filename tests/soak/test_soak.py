@@ -12,14 +12,16 @@ from tests.soak.machine import MACHINES, Recovery
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
 
-@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("number", "games"), [(0, 3), pytest.param(1, 8, marks=pytest.mark.long)])
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: str(machine.__name__))
-def test_nothing_is_lost_and_nobody_writes_twice_whatever_comes(machine: type[Recovery], number: int) -> None:
+def test_nothing_is_lost_and_nobody_writes_twice_whatever_comes(
+    machine: type[Recovery], number: int, games: int
+) -> None:
     """What breaks is told as it was played; `python -m tests.soak` makes it small."""
     run_state_machine_as_test(
         seed(number)(machine),
         settings=settings(
-            max_examples=6,
+            max_examples=games,
             stateful_step_count=25,
             deadline=None,
             database=None,

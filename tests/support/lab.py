@@ -9,7 +9,6 @@ from typing import Any
 from dr_provider.cli.simulated_disks import read_disk
 from dr_provider.cli.simulation import Bench, LedgerReport
 from dr_provider.hypervisors.embedded.lab import read_ledger
-from dr_provider.model.loader import load
 from dr_provider.model.topology import Topology
 from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.protect import ProtectOutcome, protect_plan
@@ -18,7 +17,7 @@ from dr_provider.reconcile.run import Outcome, decide_plan, run_plan
 from dr_provider.reconcile.status import status_document
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World, open_world
-from tests.support.topologies import write_topology
+from tests.support.topologies import loaded, write_topology
 
 __all__ = ["Lab"]
 
@@ -36,7 +35,7 @@ class Lab:
 
     @property
     def topology(self) -> Topology:
-        return load(self.path)
+        return loaded(self.path)
 
     def world(self, stack: str = "") -> World:
         return open_world(self.topology, stack=stack, progress=self.lines.append)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["topology_document", "vm_names", "write_topology"]
+from dr_provider.model.loader import load
+from dr_provider.model.topology import Topology
+
+__all__ = ["loaded", "topology_document", "vm_names", "write_topology"]
 
 ROLES = ("db", "app", "web")
 
@@ -135,6 +139,16 @@ def write_topology(folder: Path, *, file: str = "topology.yaml", **options: Any)
     path = folder / file
     path.write_text(json.dumps(topology_document(**options), indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def loaded(path: Path) -> Topology:
+    """The topology of a file, checked once as long as it says the same: a test asks for it a dozen times."""
+    return _loaded(path, path.read_bytes())
+
+
+@lru_cache(maxsize=64)
+def _loaded(path: Path, _content: bytes) -> Topology:
+    return load(path)
 
 
 def _given(keys: dict[str, Any]) -> dict[str, Any]:
