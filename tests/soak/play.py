@@ -29,10 +29,10 @@ from tests.soak.bench import PLAN, SoakBench
 from tests.soak.cover import COVERED
 from tests.soak.mortal import Cut, Killed, Life
 from tests.soak.truth import Truth, picture_of
+from tests.support.memory import in_memory
 
 __all__ = ["OPERATORS", "Play"]
 
-_SHM = Path("/dev/shm")
 OPERATORS = {"anna": 0.0, "bert": 20.0, "cleo": -20.0}
 """With the minutes that their clocks are ahead; each has a machine."""
 
@@ -64,7 +64,7 @@ class Play(RuleBasedStateMachine):
 
     @initialize(seed=st.integers(0, 999), hosts=st.sampled_from([1, 1, 2]))
     def make(self, seed: int, hosts: int) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="dr-soak-", dir=_SHM if _SHM.is_dir() else None))
+        folder = Path(tempfile.mkdtemp(prefix="dr-soak-", dir=in_memory()))
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
         self._stack.enter_context(alone(seed, self.clock, self._machine))
         perform = vars(runs)["perform"]
