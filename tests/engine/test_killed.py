@@ -15,9 +15,7 @@ import pytest
 from tests.engine.bench import Project
 
 
-@pytest.mark.parametrize(
-    "group", [pytest.param(False, id="engine", marks=pytest.mark.long), pytest.param(True, id="group")]
-)
+@pytest.mark.parametrize("group", [False, True], ids=["engine", "group"])
 def test_killed_in_mid_move_then_cancel_and_up(shop: Project, group: bool) -> None:
     marks = {vm: r.last + r.buffered for vm in shop.topology.vms if (r := shop.bench.ledger(vm))}
     shop.configure(activeSites={"shop": "west"})

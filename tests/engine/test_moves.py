@@ -54,7 +54,6 @@ def test_a_lost_site_needs_the_word_and_comes_back(shop: Project) -> None:
     shop.no_changes()
 
 
-@pytest.mark.long
 def test_lost_hosts_lose_no_data(shop: Project) -> None:
     shop.write(30)
     written = {vm: shop.bench.ledger(vm).last for vm in shop.topology.vms}
@@ -91,7 +90,6 @@ def test_a_lost_link_loses_only_by_the_word(shop: Project) -> None:
     shop.no_changes()
 
 
-@pytest.mark.long
 def test_what_another_has_moved_is_said_and_not_moved_back(shop: Project) -> None:
     run_plan(shop.world(), "shop", Want(site="west", by="dr (operator)"))
     preview = shop.preview()

@@ -83,7 +83,6 @@ def test_replaces_and_a_changed_parent_touch_nothing(project: Callable[..., Proj
     assert not any(state.volumes for name in seen.arrays if (state := seen.array(name)) is not None)
 
 
-@pytest.mark.long
 def test_a_second_stack_owns_nothing_until_it_adopts(shop: Project) -> None:
     before = shop.production()
     shop.make_stack("other")
@@ -119,7 +118,6 @@ def test_destroy_keeps_the_data_and_a_new_stack_takes_it_back(shop: Project) -> 
     shop.no_changes()
 
 
-@pytest.mark.long
 def test_a_changed_topology_is_applied(shop: Project) -> None:
     def larger(document: dict[str, Any]) -> None:
         document["vms"]["db"]["memory"] = "96MiB"

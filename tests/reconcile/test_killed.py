@@ -2,7 +2,7 @@
 
 Each kind of run is filmed once, undisturbed; then each frame, which is what a kill at that moment leaves, is put back and finished by
 another process: by `dr failover` and its like, or by `up`, in turn. A new action or call is covered without a new test. DR_KILL=all
-walks every frame; without it as many, evenly spread, as there is time for: `make test` a few of three kinds, the long cases more of all.
+walks every frame; without it as many, evenly spread, as there is time for: a few of each kind, in the long cases more.
 """
 
 from __future__ import annotations
@@ -168,15 +168,8 @@ def chosen(frames: list[Frame], count: int) -> list[Frame]:
     return [frame for at, frame in enumerate(frames) if at % every == 0 or (first < at < last and at % dense == 0)]
 
 
-SHORT = ("planned", "site lost", "returned")
-"""Those of `make test`."""
-CASES = [
-    *(pytest.param(name, FEW, id=f"{name}, in short") for name in SHORT),
-    *(pytest.param(name, MANY, id=name, marks=pytest.mark.long) for name in KINDS),
-]
-
-
-@pytest.mark.parametrize(("name", "count"), CASES)
+@pytest.mark.parametrize("count", [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", KINDS)
 def test_a_killed_run_is_finished_by_the_next(tmp_path: Path, name: str, count: int) -> None:
     kind = KINDS[name]
     lab = prepared(tmp_path, kind)

@@ -12,7 +12,7 @@ from tests.soak.machine import MACHINES, Recovery
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
 
-@pytest.mark.parametrize(("number", "games"), [(0, 3), pytest.param(1, 8, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("number", "games"), [(0, 5), pytest.param(1, 10, marks=pytest.mark.long)])
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: str(machine.__name__))
 def test_nothing_is_lost_and_nobody_writes_twice_whatever_comes(
     machine: type[Recovery], number: int, games: int
