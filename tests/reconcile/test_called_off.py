@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -33,7 +32,6 @@ Made = Callable[..., Lab]
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Forty VMs that have written 8 entries and hold 3 in memory; 8 of them protected everywhere. They are made once, and put back."""
     kept: dict[str, Path] = {}
-    used = itertools.count()
 
     def lab(sites: str = "two") -> Lab:
         options: dict[str, Any] = {"sites": SITES[sites], "vms": COUNT, "volumes": 5, "disk": "1MiB"}
@@ -48,7 +46,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             shutil.copytree(folder / "lab", folder / "kept")
         # Disks are found by absolute paths, so it is always in the same place.
         place = kept[sites] / "lab"
-        place.rename(kept[sites] / f"used-{next(used)}")
+        shutil.rmtree(place)
         shutil.copytree(kept[sites] / "kept", place)
         return Lab(place, made=False, **options)
 
