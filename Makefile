@@ -41,7 +41,7 @@ lab-demo: setup
 	@$(BIN)/python -m lab packages
 	@$(BIN)/python -m demo --stage lab $(if $(KEEP),--keep)
 
-# The limit ends a run that hangs; the suite itself takes some 10 minutes on two quiet cores.
+# The limit ends a run that hangs; the suite itself takes some 7 minutes on two quiet cores, longer where nothing can be kept in memory (tests/support/memory.py).
 test: setup
 	@$(BIN)/python -m tools.within 3000 $(TEST) -m "not long"
 
