@@ -70,7 +70,7 @@ def decide_abort(view: PlanView, want: Want) -> Decision:
     """Call the open move off: mirrors as before, claim withdrawn, what was stopped started in tier order."""
     plan, claim, epoch = view.spec.name, view.claim, view.epoch
     if claim is None or epoch is None:
-        left = decide_repair(view, replace(want, site=None)) if epoch and _called_off(view, epoch.number) else None
+        left = decide_repair(view, want) if epoch and _called_off(view, epoch.number) else None
         if left is not None and left.actions:
             return replace(
                 left, notes=(f"plan {plan}: the move was called off already; this is left of it", *left.notes)
@@ -80,7 +80,8 @@ def decide_abort(view: PlanView, want: Want) -> Decision:
             f"plan {plan}: no move is under way, so there is nothing to call off ({where}); after a commit the way is forward, or a new move back"
         )
     origin, target = claim.from_site, claim.site
-    word, unsure = parse_word(plan, want.word), view.silent_arrays(target)
+    word = parse_word(plan, want.word)
+    unsure = view.silent_arrays(target)
     if unsure and not want.uncommitted and not (word is not None and word.epoch == epoch.number):
         return Decision(plan, "abort", target, origin, origin).with_refusal(
             f"plan {plan}: the move to {target} might have been committed there, and {target} cannot be asked ({'; '.join(unsure.values())}); "
@@ -104,8 +105,7 @@ def decide_abort(view: PlanView, want: Want) -> Decision:
     back = [*marked, *steps.ids("remirror")]
     sentence = f"withdraw the claim of epoch {claim.number}"
     withdrawn = steps.add("withdraw", "", sentence, after=back, group="claim", site=target)
-    restart = claim.site if claim.kind == "resolve" else origin
-    _, said = start_vms(view, restart, steps, after=[withdrawn]) if claim.kind != "resolve" else ([], [])
+    _, said = start_vms(view, origin, steps, after=[withdrawn]) if claim.kind != "resolve" else ([], [])
     return Decision(
         plan,
         "abort",
@@ -148,7 +148,7 @@ def decide_resolve(view: PlanView, want: Want) -> Decision:
     word = parse_word(plan, want.word)
     warnings: list[str] = []
     for side in losing:
-        source = look_at_source(view, side, keep, claim)
+        source = look_at_source(view, side, keep, None)
         warnings += source.warnings
         if source.unproved and not (word is not None and word.epoch == epoch.number):
             refused.append(

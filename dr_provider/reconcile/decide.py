@@ -19,6 +19,7 @@ from itertools import pairwise
 from dr_provider.model import keys
 from dr_provider.model.records import Claim, Epoch
 from dr_provider.protection.catalogue import RecoveryPoint
+from dr_provider.protection.lines import copy_of
 from dr_provider.reconcile.aside import decide_abort, decide_create, decide_resolve, decide_split
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Decision, Want
@@ -78,7 +79,7 @@ def decide(view: PlanView, want: Want) -> Decision:
     elif want.site is None or want.site == epoch.site:
         decision = decide_repair(view, want)
     elif (reason := not_meant(view, want, epoch, word)) is not None:
-        base = decide_repair(view, replace(want, site=None))
+        base = decide_repair(view, want)
         decision = replace(base, kind="none", actions=(), warnings=(reason, *base.warnings), exit_bad=True)
     else:
         decision = _move(view, want, epoch, word)
@@ -98,12 +99,13 @@ def _under_way(view: PlanView, want: Want, claim: Claim, epoch: Epoch, word: Wor
         )
     if claim.aborting:
         return decide_abort(view, want)
-    if claim.kind == "resolve" and want.site in (None, claim.site):
-        return decide_resolve(view, replace(want, goal="resolve", site=claim.site))
-    if claim.kind == "rollback" and want.site in (None, claim.site):
-        return decide_rollback(view, want, epoch)
-    if claim.kind not in ("resolve", "rollback") and want.goal != "rollback" and want.site in (None, claim.site):
-        return _move(view, replace(want, site=claim.site), epoch, word, claim)
+    if want.site in (None, claim.site) and (claim.kind == "rollback" or want.goal != "rollback"):
+        there = replace(want, site=claim.site)
+        if claim.kind == "resolve":
+            return decide_resolve(view, there)
+        if claim.kind == "rollback":
+            return decide_rollback(view, there, epoch)
+        return _move(view, there, epoch, word, claim)
     return Decision(plan, "none", claim.from_site, claim.site, claim.from_site).with_refusal(
         f"plan {plan}: a {claim.kind if claim.kind in ('resolve', 'rollback') else 'move'} to {claim.site} is under way (epoch {claim.number}, claimed {claim.time} by {claim.by}); "
         f"finish it with {how_to_finish(plan, claim)}, or call it off with dr abort {plan}"
@@ -145,7 +147,7 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
     needs = needs_word(view, source, claim, final, target, given=given)
     if needs and not given and not (claim and claim.word):
         refused += [*needs, ask_for_word(plan, epoch.number)]
-    members = tuple(vm for vm in view.vms if restorable(view, vm.name, point, final, warnings))
+    members = tuple(vm for vm in view.vms if restorable(view, vm.name, point, warnings))
     placement = place(view, target, members)
     giving_way = drills_in_the_way(view, target) if placement.unplaced else {}
     if giving_way:
@@ -157,11 +159,11 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
         refused += placement.unplaced.values()
     hosts, held = hold_up(view, placement.hosts, placement.unplaced)
     degraded = () if source.kind == "planned" else (*placement.unplaced.values(), *held)
-    wanted = fetches(view, point, target) if point is not None and not final else None
+    wanted = fetches(view, point, target) if point is not None else None
     if wanted:
         warnings += full_copies(view, wanted, target)
-    if point is not None and not final:
-        warnings += parts_at(view, view.points, target, point)
+    if point is not None:
+        warnings += parts_at(view.points, target, point)
     loss = loss_of(view, source, claim, point, final)
     notes = word_notes(plan, word, epoch, used=bool(needs))
     decision = replace(
@@ -201,13 +203,13 @@ def _actions(
     """The steps of a move, in order; what an earlier run has done already is left out."""
     source, target, point, claim, final = move.source, move.target, move.point, move.claim, move.final
     plan, origin, number = view.spec.name, source.site, move.epoch.number + 1
-    chosen = "" if final or point is None else point.id
+    chosen = point.id if point is not None else ""
     planned = source.kind == "planned"
     # A volume that came after the point is no part of what is restored.
-    names = tuple(name for name in view.volume_names if not chosen or point is None or name in point.intent.members)
+    names = tuple(name for name in view.volume_names if point is None or name in point.intent.members)
 
     # 1. capacity, then the claim: before anything is stopped or unmapped
-    reserve = add_room(view, target, hosts, steps, after=prelude)
+    reserve = add_room(target, hosts, steps, after=prelude)
     gate = [reserve]
     if claim is None:
         sentence = f"claim epoch {number} for {target}"
@@ -294,8 +296,7 @@ def _bring_final(view: PlanView, steps: Steps, move: _Move, proved: list[str]) -
         way = view.way(name, origin, target) or (view.copy_array(name, origin), view.copy_array(name, target))
         hop = ready
         for a, b in pairwise(way):
-            there = view.seen.array(b)
-            copy = there.volumes.get(name) if there else None
+            copy = copy_of(view.seen, b, name)
             if taken is not None and copy is not None and copy.snapshot(taken.id) is not None:
                 continue
             subject = name if b == way[-1] else f"{name}@{view.topology.arrays[b].site}"

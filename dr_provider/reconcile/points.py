@@ -90,7 +90,7 @@ def named_point(view: PlanView, target: str, wish: str) -> RecoveryPoint:
     return choose_point(view.points, target, wish, whole=_to_be_had(view, target))
 
 
-def parts_at(view: PlanView, points: Iterable[RecoveryPoint], target: str, beyond: RecoveryPoint) -> tuple[str, ...]:
+def parts_at(points: Iterable[RecoveryPoint], target: str, beyond: RecoveryPoint) -> tuple[str, ...]:
     """Sentences on newer groups of which the target has parts only: they are kept beside, and are no recovery points."""
     said = []
     for point in points:

@@ -49,7 +49,7 @@ class Stale:
 
     evidence: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    ready: bool = True
+    ready: bool = False
     """Whether its copies may be brought back in line (nothing of it is silent that counts, no split)."""
 
 
@@ -59,13 +59,9 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
     assert epoch is not None
     active, plan = epoch.site, view.spec.name
     steps = Steps()
-    warnings: list[str] = []
-    degraded: list[str] = []
-    notes: list[str] = []
-
     before = _records(view, epoch, steps)
     mend_records(view, steps, after=before)
-    warnings += _silent_side(view, active, active=True)
+    warnings = _silent_side(view, active, active=True)
     word = parse_word(plan, want.word)
     unsure = () if word is not None and word.epoch == epoch.number else unasked(view, epoch)
     # Stale sides hold still before anything starts here. A side that cannot be asked is not known to be stale.
@@ -76,19 +72,19 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
         else stop_stale(view, epoch, others, steps, before)
     )
     warnings += [sentence for side in stale.values() for sentence in side.warnings]
-    starts: list[str] = []
     restart = view.spec.restart == "in-site" or want.goal == "restart"
     if unsure:
-        degraded += waiting(view, epoch, unsure, restart=restart)
+        starts, degraded = list[str](), waiting(view, epoch, unsure, restart=restart)
     else:
         evict(view, active, steps, after=before)
         export_again(view, active, steps, after=before)
-        starts, said = start_vms(
+        starts, degraded = start_vms(
             view, active, steps, after=before, last=steps.ids("split", "stop", "fence", "evict"), restart=restart
         )
         hosts, first, waits = plan_restores(view, active, steps, after=before)
         starts = add_starts(view, hosts, steps, after=before, first=first)
-        degraded += said + waits
+        degraded += waits
+    notes: list[str] = []
     if not any(side.evidence for side in stale.values()):
         left = left_untouched(view) if want.goal != "commit" else None
         if left is None and (want.goal == "commit" or not unsure):
@@ -97,7 +93,7 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
         warnings += restore_copies(view, active, ready, steps, after=before, last=starts)
         clear_leftovers(view, steps, starting_at=active if starts else None, after=before)
         # Where the other side cannot be asked this one might be the past one: then it is only said.
-        notes += clear_removed(view, Steps() if unsure or left else steps, after=before)
+        notes = clear_removed(view, Steps() if unsure or left else steps, after=before)
         notes += [f"plan {plan}: {window_line(view)}"] if left else []
     if want.point is not None and want.site == active:
         notes.append(f"plan {plan}: a recovery point applies to a move only, and the plan is at {active} already")
@@ -138,7 +134,7 @@ def _records(view: PlanView, epoch: Epoch, steps: Steps) -> list[str]:
     return ids
 
 
-def _silent_side(view: PlanView, site: str, *, active: bool) -> list[str]:
+def _silent_side(view: PlanView, site: str, *, active: bool = False) -> list[str]:
     said = []
     what = "where the plan is active" if active else "so the plan is not protected there"
     for reason in (*view.silent_arrays(site).values(), *view.silent_hosts(site).values()):
@@ -155,7 +151,7 @@ def _left_alone(view: PlanView, other: str) -> Stale:
         f"VM {place_.vm} runs on {place_.host} at {other}, which may have taken over and cannot be asked; it is left running"
         for place_ in view.running_at(other)
     ]
-    return Stale(warnings=[*_silent_side(view, other, active=False), *said], ready=False)
+    return Stale(warnings=[*_silent_side(view, other), *said])
 
 
 def stop_stale(
@@ -197,8 +193,7 @@ def hold_still(
 
 def look_at_stale(view: PlanView, epoch: Epoch, other: str) -> Stale:
     """What a site that is past shows: whether it may have written since, and whether its copies may be brought back in line."""
-    side = Stale()
-    side.warnings += _silent_side(view, other, active=False)
+    side = Stale(warnings=_silent_side(view, other))
     copies = [standing(view, name, epoch.site, other) for name in view.volume_names]
     for place_ in view.running_at(other):
         if _could_write(view, place_, copies, other):
@@ -223,7 +218,7 @@ def _could_write(view: PlanView, at: VmPlace, copies: list[CopyStanding], other:
             continue
         if view.array_state(copy.volume, other) is None:
             return True
-        if any(lun.partition(".")[0] == at.vm for lun in copy.mapped):
+        if any(lun.startswith(keys.lun_name(at.vm, "")) for lun in copy.mapped):
             return True
     return False
 
@@ -243,7 +238,6 @@ def fence_mapped(
             f"unmap the LUNs of {', '.join(sorted(volumes))} on {array} and read back that they are",
             after=after,
             last=last,
-            group="fence",
             needed=needed,
             array=array,
             volumes=",".join(sorted(volumes)),
@@ -302,7 +296,8 @@ def _turn(view: PlanView, active: str, other: str, copy: CopyStanding, steps: St
     subject = at_site(view, copy.volume, other)
     wait = [*after, *steps.ids("fence")]
     if copy.standing in ("diverged", "foreign"):
-        label = f"e{view.epoch.number}" if view.epoch else "e0"
+        assert view.epoch is not None
+        label = f"e{view.epoch.number}"
         name = keys.safety_volume(copy.volume, label if len(view.spec.sites) == 2 else f"{label}.{other}")
         sentence = f"keep what {copy.volume} on {copy.array} alone holds as safety copy {name}"
         wait = [steps.add("keep", subject, sentence, after=wait, volume=copy.volume, array=copy.array, name=name)]
@@ -365,7 +360,8 @@ def level_copies(view: PlanView, target: str, point: str, steps: Steps, *, after
     what is beyond it is kept. Ids."""
     made: list[str] = []
     turned = {action.of["volume"] for action in steps.actions if action.verb in ("demote", "clear")}
-    label = f"e{view.epoch.number}.{target}" if view.epoch else f"e0.{target}"
+    assert view.epoch is not None
+    label = f"e{view.epoch.number}.{target}"
     for name in view.volume_names:
         copy, array = view.volume(name, target), view.copy_array(name, target)
         if copy is None or not copy.writable or name in turned or copy.snapshot(point) is None:
@@ -386,7 +382,8 @@ def level_copies(view: PlanView, target: str, point: str, steps: Steps, *, after
 def _unsent(view: PlanView, active: str, other: str, copies: Iterable[CopyStanding], *, anew: bool) -> bool:
     """Whether the way back is a mirror again and no recovery point of this epoch has arrived there yet (a run ended before that)."""
     epoch = view.epoch
-    if epoch is None or any(copy.standing != "mirrored" for copy in copies):
+    assert epoch is not None
+    if any(copy.standing != "mirrored" for copy in copies):
         return False
     if not all(view.linked(name, active, other) for name in view.volume_names):
         return False
@@ -396,4 +393,5 @@ def _unsent(view: PlanView, active: str, other: str, copies: Iterable[CopyStandi
 def _established(view: PlanView, volume: str, active: str) -> bool:
     """Whether the volume has been in use: an absent copy of a volume that is only being made is its Mirror's work, not a repair."""
     source = view.volume(volume, active)
-    return source is not None and view.epoch is not None and view.epoch.number > 1 and bool(source.snapshots)
+    assert view.epoch is not None
+    return view.epoch.number > 1 and source is not None and bool(source.snapshots)

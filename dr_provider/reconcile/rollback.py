@@ -52,7 +52,7 @@ def decide_rollback(view: PlanView, want: Want, epoch: Epoch) -> Decision:
         return Decision(plan, "rollback", origin, authority=origin).with_refusal(
             f"plan {plan}: epoch {epoch.number} left no side that it could go back to"
         )
-    source = look_at_source(view, origin, target, claim)
+    source = look_at_source(view, origin, target, None)
     decision = Decision(
         plan, "rollback", origin, target, target, loss=_loss(view, epoch, origin, target), warnings=source.warnings
     )
@@ -76,7 +76,7 @@ def decide_rollback(view: PlanView, want: Want, epoch: Epoch) -> Decision:
     # Nothing is brought over: the word can only stand for a side that is silent.
     needs = needs_word(view, source, claim, True, target, given=given)
     if needs and not given and not (claim is not None and claim.word):
-        refused += [*needs, ask_for_word(plan, epoch.number)]
+        refused = [*needs, ask_for_word(plan, epoch.number)]
     placement = place(view, target, view.vms)
     refused += placement.unplaced.values()
     decision = replace(decision, notes=word_notes(plan, word, epoch, used=bool(needs)))
@@ -91,7 +91,7 @@ def _actions(view: PlanView, steps: Steps, source: Source, target: str, hosts: M
     plan, origin, claim = view.spec.name, source.site, view.claim
     assert view.epoch is not None
     number = view.epoch.number + 1
-    gate = [add_room(view, target, hosts, steps, after=steps.ids("stop", "fence"))]
+    gate = [add_room(target, hosts, steps, after=steps.ids("stop", "fence"))]
     if claim is None:
         gate = [
             steps.add("claim", "", f"claim epoch {number} for {target}", after=gate, site=target, origin=origin,
@@ -141,8 +141,8 @@ def _touched(view: PlanView, target: str) -> list[str]:
 
 
 def _loss(view: PlanView, epoch: Epoch, origin: str, target: str) -> Loss:
-    seconds = max(0.0, (keys.at(view.seen.time) - keys.at(epoch.time)).total_seconds())
+    seconds = (keys.at(view.seen.time) - keys.at(epoch.time)).total_seconds()
     return Loss(
-        seconds,
+        seconds if seconds >= 0 else None,  # by a clock that is ahead of this one: zero would read as nothing
         f"{target} goes on as it was left; what was written at {origin} since {epoch.time} does not go along, and stays readable as safety copies",
     )

@@ -111,7 +111,7 @@ def _unmapped(view: PlanView, vm: VmSpec, at: VmPlace) -> list[str]:
     return names
 
 
-def add_room(view: PlanView, site: str, hosts: Mapping[str, str], steps: Steps, *, after: Iterable[str]) -> str:
+def add_room(site: str, hosts: Mapping[str, str], steps: Steps, *, after: Iterable[str]) -> str:
     """Keep CPUs and memory on the hosts (by VM) for a move to the site."""
     used = sorted(set(hosts.values()))
     said = "; ".join(f"{h}: {', '.join(sorted(vm for vm, at in hosts.items() if at == h))}" for h in used)

@@ -29,7 +29,7 @@ class Steps:
         needed: bool = True,
         **of: str,
     ) -> str:
-        action_id = f"{verb}:{subject}" if subject else verb
+        action_id = f"{verb}:{subject}".removesuffix(":")
         # A VM that is seen running on two hosts of a site is stopped on both.
         count = self._count[action_id] = self._count.get(action_id, 0) + 1
         action_id += f"#{count}" if count > 1 else ""

@@ -148,9 +148,9 @@ def needs_word(
     return said
 
 
-def restorable(view: PlanView, vm: str, point: RecoveryPoint | None, final: bool, warnings: list[str]) -> bool:
+def restorable(view: PlanView, vm: str, point: RecoveryPoint | None, warnings: list[str]) -> bool:
     """What is in both record and topology is restored; anything in only one of them is listed."""
-    if final or point is None:
+    if point is None:
         return True
     late = sorted(set(view.topology.vms[vm].volumes()) - set(point.intent.members))
     if late:

@@ -43,9 +43,7 @@ BY_WORD = (epoch(), epoch(2, "west", kind="disaster", word="1: power lost at eas
 AFTER_COMMIT = replace(RETURNED, last_write=minute(230))
 
 
-@pytest.mark.parametrize(
-    ("seen", "wanted"),
-    [
+LEFT_TO_DO: list[tuple[PlanView, list[str]]] = [
         (view(), []),
         (view(east=OFF), ["attach", "start"]),
         (view(east=replace(ACTIVE, vms={"db": "running", "app": "failed", "web": "running"})), ["attach", "start"]),
@@ -77,8 +75,10 @@ AFTER_COMMIT = replace(RETURNED, last_write=minute(230))
         (moved(east=replace(RETURNED, vms="running"), silent=["west-a"]), ["split", "stop", "fence"]),
         (moved(east=replace(RETURNED, mapped=False), cut=True), []),
         (moved(east=RETURNED, west=replace(ACTIVE, at={"vol-1": "absent"})), ["fence"]),
-    ],
-)  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "wanted"), LEFT_TO_DO)
 def test_what_is_left_to_do(seen: PlanView, wanted: list[str]) -> None:
     decision = answer(seen)
     assert (decision.refused, verbs(decision)) == ((), wanted)
@@ -158,9 +158,7 @@ def test_a_volume_that_is_lost_is_not_made_anew() -> None:
     assert answer(view(east=replace(ACTIVE, at={"vol-2": "absent"}), west=replace(REPLICA, points=()))).warnings == ()
 
 
-@pytest.mark.parametrize(
-    ("seen", "sentence"),
-    [
+NOT_STARTED: list[tuple[PlanView, str]] = [
         (view(east=replace(ACTIVE, vms={"app": "running", "web": "running"}), silent=["east-1"]),
          "VM db: not seen at east, and east-1 is silent; it may run there"),
         (view(east=replace(ACTIVE, vms={"db": "off"}), silent=["east-a", "east-2"]),
@@ -171,8 +169,10 @@ def test_a_volume_that_is_lost_is_not_made_anew() -> None:
          "VM db: its disk root is not in volume vol-1 at west (added after the recovery point); `up` makes it"),
         (view(shop(memory="2GiB", host_memory="4GiB"), east=OFF, silent=["east-2"]),
          "VM app: not seen at east, and east-2 is silent; it may run there"),
-    ],
-)  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "sentence"), NOT_STARTED)
 def test_a_vm_that_cannot_be_started_is_degraded_with_the_reason(seen: PlanView, sentence: str) -> None:
     assert any(said.startswith(sentence) for said in answer(seen).degraded)
 
@@ -186,9 +186,7 @@ def test_only_what_does_not_run_is_started() -> None:
 # -- starting asks, running does not ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("seen", "want", "started"),
-    [
+ASKED: list[tuple[PlanView, dict[str, Any], bool]] = [
         (view(east=OFF), {}, True),
         (view(east=OFF, silent=["west-1", "west-2"]), {}, True),
         (view(east=OFF, silent=["west-a"]), {}, False),
@@ -199,7 +197,12 @@ def test_only_what_does_not_run_is_started() -> None:
         (moved(west=replace(OFF, points=(P1, P2)), silent=["east"], epochs=BY_WORD), {}, True),
         (moved(west=replace(OFF, points=(P1, P2, OURS)), silent=["east"], epochs=BY_WORD), {}, False),
         (moved(west=replace(ACTIVE, vms={"db": "running", "web": "off"}, points=(P1, OURS)), silent=["east"], epochs=BY_WORD), {}, True),
-    ],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seen", "want", "started"),
+    ASKED,
     ids=["all answer", "the array is enough", "nobody to ask", "never made", "the word", "a past word", "planned, and then dark",
          "a disaster's end", "in service since", "the rest of a disaster"],
 )  # fmt: skip

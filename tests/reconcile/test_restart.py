@@ -48,9 +48,7 @@ TWO = ("east-1", "east-2")
 # -- what is decided ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("seen", "goal", "wanted"),
-    [
+RESTARTS: list[tuple[PlanView, str, list[str]]] = [
         (view(SHOP, silent=["east-1"]), "move", RESTARTED),
         (view(silent=["east-1"]), "restart", RESTARTED),
         (view(silent=["east-1"]), "move", []),
@@ -64,8 +62,10 @@ TWO = ("east-1", "east-2")
         (view(SHOP, silent=["east-2"]), "move", ["reserve", "isolate:east-a", "attach:app", "start:app"]),
         (view(SHOP, silent=["west-1"]), "move", []),
         (view(SHOP), "restart", []),
-    ],
-)  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "goal", "wanted"), RESTARTS)
 def test_vms_of_a_silent_host_are_restarted_where_that_is_wanted(seen: PlanView, goal: Any, wanted: list[str]) -> None:
     decision = answer(seen, goal=goal)
     assert (decision.refused, ids(decision)) == ((), wanted)
@@ -82,9 +82,7 @@ def test_disks_are_taken_before_another_host_gets_them_and_tiers_keep_their_orde
     assert steps["start:web"].after == ("attach:web",)
 
 
-@pytest.mark.parametrize(
-    ("seen", "goal", "sentence"),
-    [
+NOT_RESTARTED: list[tuple[PlanView, str, str]] = [
         (view(silent=["east-1"]), "move",
          "VM db: not seen at east, and east-1 is silent; it may run there. Where that host is lost: dr restart shop takes its disks from it and "
          "starts it on another host of east (restart: in-site in the plan does so by itself)"),
@@ -102,8 +100,10 @@ def test_disks_are_taken_before_another_host_gets_them_and_tiers_keep_their_orde
         (view(SHOP, silent=["east-1", "west"]), "move",
          "plan shop: db, web not running at east, and not started: another side might have taken over and cannot be asked (west-a gave no "
          'answer); say so with --force "1: <reason>"'),
-    ],
-)  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "goal", "sentence"), NOT_RESTARTED)
 def test_what_is_not_restarted_says_why(seen: PlanView, goal: Any, sentence: str) -> None:
     said = answer(seen, goal=goal).degraded
     assert any(one.startswith(sentence.partition("; say so with")[0]) for one in said), said

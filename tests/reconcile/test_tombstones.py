@@ -96,6 +96,11 @@ CASES = {
     "a plan that is no more": Case(
         replace(VM, plan="past"), ("remove-vm:gone@east-1", FORGET_VM), {"east-1": removed_vm(plan="past")}
     ),
+    "an older tombstone elsewhere": Case(
+        VM, (FORGET_VM,), {"east-1": removed_vm(owner=LATER)},
+        records={"east-a": {keys.tombstone_key(T, "vm", "gone"): dump(replace(VM, time=s.minute(260)))}},
+    ),
+    "a VM of other arrays' sites": Case(replace(VM, arrays=("west-a",)), (FORGET_VM,), {"east-1": removed_vm()}),
     "a volume": Case(VOLUME, (EAST_VOLUME, FORGET_VOLUME), volumes={"east-a": old_volume()}),
     "a volume that is released there": Case(VOLUME, (FORGET_VOLUME,), volumes={"east-a": old_volume(stack="")}),
     "a later volume": Case(VOLUME, (FORGET_VOLUME,), volumes={"east-a": old_volume(owner=LATER)}),
@@ -125,6 +130,9 @@ CASES = {
     "a LUN whose data stays": Case(replace(LUN, delete_data=False), (FORGET_LUN,), luns={"west-a": DATA}),
     "a LUN mapped to nobody who answers": Case(
         LUN, luns={"west-a": replace(DATA, mapped_to="iqn.elsewhere")}, listed="LUN web.data was removed, and web.data is mapped"
+    ),
+    "a LUN whose side is away": Case(
+        LUN, luns={"west-a": DATA}, silent=("east-a",), listed="LUN web.data was removed while east-a did not answer"
     ),
     "a mirror": Case(
         Tombstone("mirror", "old.west-a", "shop", s.minute(250), BURIED),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from dr_provider.model import keys
 from dr_provider.model.errors import CorruptRecord
 from dr_provider.model.state import HostState
+from dr_provider.reconcile.leftovers import past_holds
+from dr_provider.reconcile.restoring import record_array
+from dr_provider.reconcile.view import plan_view
 from tests.support.situations import (
     ABSENT,
     ACTIVE,
@@ -22,6 +26,7 @@ from tests.support.situations import (
     epoch,
     lease,
     moved,
+    observation,
     shop,
     split,
     view,
@@ -141,3 +146,36 @@ def test_the_plans_arrays_and_volumes() -> None:
     seen = view(shop(vms=1, volumes=1))
     assert (seen.volume_names, seen.site_arrays("west")) == (("vol-1",), ("west-a",))
     assert seen.copy_array("vol-1", "east") == "east-a"
+
+
+def test_a_disk_that_was_taken_out_of_the_topology_is_dropped_where_it_is_mapped_still() -> None:
+    def renamed(document: dict[str, Any]) -> None:
+        disks = document["vms"]["web"]["disks"]
+        disks["data"] = disks.pop("root")
+
+    seen = plan_view(shop(renamed), PLAN, observation())
+    assert seen.dropped_luns("web", "east") == {"vol-1": ["web.root"]}
+    assert (seen.dropped_luns("web", "west"), seen.dropped_luns("db", "east")) == ({}, {})
+    assert plan_view(shop(renamed), PLAN, observation(silent=["east-a"])).dropped_luns("web", "east") == {}
+
+
+def test_of_a_vm_that_left_the_topology_nobody_says_who_has_its_disks() -> None:
+    full = view()
+    (web,) = [at for at in full.places if at.vm == "web"]
+    assert full.taken_to(web) is None
+    assert replace(full, topology=shop(vms=2)).taken_to(web) is None
+
+
+@pytest.mark.parametrize(
+    "situation",
+    [{}, {"claim": claim()}, {"split": split()}, {"epochs": ()}],
+    ids=["all well", "a move under way", "split", "never made"],
+)
+def test_a_hold_is_past_only_where_nothing_is_under_way(situation: dict[str, Any]) -> None:
+    seen = view(east=replace(ACTIVE, holds=("fork.2", "drill.d1")), **situation)
+    wanted = {("east", name): ("fork.2",) for name in seen.volume_names}
+    assert past_holds(seen) == ({} if situation else wanted)
+
+
+def test_a_restore_is_on_record_at_the_array_of_the_first_disk() -> None:
+    assert [record_array(view(), "app", site) for site in ("east", "west")] == ["east-a", "west-a"]

@@ -57,9 +57,7 @@ def left(now: Any = OPEN, **situation: Any) -> PlanView:
     return moved(situation.pop("topology", WINDOW), **{**ours, **situation})
 
 
-@pytest.mark.parametrize(
-    ("seen", "want", "kind", "wanted"),
-    [
+DONE: list[tuple[PlanView, dict[str, Any], str, list[str]]] = [
         # while it is open nothing is done to the side that was left
         (left(), {}, "none", []),
         (left(), {"site": "west"}, "none", []),
@@ -94,16 +92,16 @@ def left(now: Any = OPEN, **situation: Any) -> PlanView:
         (view(WINDOW, east=replace(ACTIVE, points=POINTS), west=replace(RUNS, vms="off"),
               epochs=(epoch(), OPEN, epoch(3, kind="rollback", from_site="west"))), {"goal": "rollback"}, "repair",
          ["keep", "demote", "keep", "demote", "backup", "send", "settle"]),
-    ],
-)  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "want", "kind", "wanted"), DONE)
 def test_what_is_done(seen: PlanView, want: dict[str, Any], kind: str, wanted: list[str]) -> None:
     decision = answer(seen, **want)
     assert (decision.refused, decision.kind, verbs(decision)) == ((), kind, wanted)
 
 
-@pytest.mark.parametrize(
-    ("seen", "said"),
-    [
+NO_WAY_BACK: list[tuple[PlanView, str]] = [
         (left(OVER), f"its commit window was over at {OVER.window_until}"),
         (left(CLOSED), "its commit window was ended, and what is there was changed since"),
         (left(BARE), "it was committed without a commit window"),
@@ -117,8 +115,10 @@ def test_what_is_done(seen: PlanView, want: dict[str, Any], kind: str, wanted: l
         (left(east=replace(UNTOUCHED, vms="running")), "east may have been written after west took over"),
         (left(hosts={host: [vm_state("other", 1, 64 * GIB)] for host in ("east-1", "east-2")}), "VM db: wanted 1 CPUs"),
         (left(claim=claim("east", 3, id="id-3")), "finish it with dr failover shop --to east, or call it off with dr abort shop"),
-    ],
-)  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "said"), NO_WAY_BACK)
 def test_why_there_is_no_way_back(seen: PlanView, said: str) -> None:
     decision = answer(seen, goal="rollback")
     assert decision.actions == ()

@@ -94,7 +94,7 @@ def _shop(options: str) -> Topology:
 
 
 def _parsed(document: dict[str, Any]) -> Topology:
-    return parse(json.dumps(document), source="a situation", base=Path("lab"))
+    return parse(json.dumps(document), source="a situation", base=Path("/lab"))
 
 
 def shop(change: Callable[[dict[str, Any]], None] | None = None, **options: Any) -> Topology:
@@ -109,7 +109,8 @@ def shop(change: Callable[[dict[str, Any]], None] | None = None, **options: Any)
 
 @dataclass(frozen=True)
 class Point:
-    """A group. `definitions` None: of every VM. `unsealed` and `lacking` name volumes whose snapshot has no seal, or is not there."""
+    """A group. `definitions` None: of every VM. `unsealed` and `lacking` name volumes whose snapshot has no seal, or is not there; `before`
+    those that came to the plan after it."""
 
     sequence: int
     epoch: int = 1
@@ -118,6 +119,7 @@ class Point:
     definitions: tuple[str, ...] | None = None
     unsealed: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
 
     @property
     def group(self) -> str:
@@ -145,7 +147,7 @@ def _snapshot(topology: Topology, point: Point, volume: str, lineage: str) -> Sn
         f"id-{point.epoch}",
         point.sequence,
         point.site,
-        tuple(v.name for v in topology.plan_volumes(PLAN)),
+        tuple(v.name for v in topology.plan_volumes(PLAN) if v.name not in point.before),
         point.time,
         point.kind,
         {vm: dump(_definition(topology, vm)) for vm in topology.plans[PLAN].members if vm in named},
@@ -169,7 +171,8 @@ class Side:
 
     `copies`: writable; replica (a destination); foreign (writable, with nothing in common); absent; empty (a first copy on its way). `at`
     says it for single volumes. `vms`: the state of all VMs there, or of each that is there. `mapped` None: the LUNs of VMs that run are.
-    `changed`: bytes written since the newest snapshot; `no_luns`: LUNs that the volume does not have.
+    `changed`: bytes written since the newest snapshot; `no_luns`: LUNs that the volume does not have; `holds`: tags on every
+    snapshot.
     """
 
     copies: Copies = "writable"
@@ -180,6 +183,8 @@ class Side:
     changed: int = 0
     last_write: str | None = None
     no_luns: tuple[str, ...] = ()
+    holds: tuple[str, ...] = ()
+    owner: Owner = OWNER
 
     def state(self, vm: str) -> Run:
         return self.vms.get(vm, "none") if isinstance(self.vms, Mapping) else self.vms
@@ -220,8 +225,10 @@ def epoch(number: int = 1, site: str = "east", **more: Any) -> Epoch:
 
 def claim(site: str = "west", number: int = 2, **more: Any) -> Claim:
     origin = "east" if site == "west" else "west"
-    given = {"kind": "planned", "time": minute(99 + number), "by": "dr (operator)", "previous": f"id-{number - 1}"}
-    return Claim(plan=PLAN, number=number, site=site, from_site=origin, **{"id": f"id-{number}", **given, **more})
+    given = {"from_site": origin, "kind": "planned", "time": minute(99 + number), "by": "dr (operator)"}
+    return Claim(
+        plan=PLAN, number=number, site=site, **{"id": f"id-{number}", "previous": f"id-{number - 1}", **given, **more}
+    )
 
 
 def split(*sides: str, fork: str | None = P2.id, evidence: tuple[str, ...] = ("VM db was seen running",)) -> Split:
@@ -275,9 +282,9 @@ def _volumes(topology: Topology, site: str, side: Side, placed: Mapping[str, str
             continue
         lineage = f"@{site}" if how == "foreign" else ""
         snapshots = tuple(
-            _snapshot(topology, point, spec.name, lineage)
+            replace(_snapshot(topology, point, spec.name, lineage), holds=frozenset(side.holds))
             for point in side.points
-            if how != "empty" and spec.name not in point.lacking
+            if how != "empty" and spec.name not in (*point.lacking, *point.before)
         )
         luns = {}
         for vm in topology.plans[PLAN].members:
@@ -296,7 +303,7 @@ def _volumes(topology: Topology, site: str, side: Side, placed: Mapping[str, str
             spec.size,
             "data",
             writable,
-            OWNER,
+            side.owner,
             luns,
             snapshots,
             changed=side.changed if writable else 0,
@@ -348,6 +355,7 @@ def observation(
     leases: Iterable[Lease] = (),
     unmade: Iterable[str] = (),
     records: Mapping[str, Mapping[str, str]] | None = None,
+    damaged: Mapping[str, Iterable[str]] | None = None,
     silent: Iterable[str] = (),
     missing: Iterable[str] = (),
     unpinned: Iterable[str] = (),
@@ -359,7 +367,7 @@ def observation(
 ) -> Observation:
     """What a sweep would show.
 
-    `epochs`, `claim`, `split`, ... stand on every array; `epochs_at` and `claim_at` say it for single ones, and `records` adds others.
+    `epochs`, `claim`, `split`, ... stand on every array; `epochs_at` and `claim_at` say it for single ones, and `records` adds others; `damaged`: keys by array.
     `silent` and `missing` name arrays, hosts or sites; `cut`: the arrays do not reach each other, or those pairs ("east-a/south-a") do not. `hosts` adds VMs to a host; VMs in
     `twice` run on a second host of their site too.
     """
@@ -405,10 +413,15 @@ def observation(
             1,
             64 * GIB,
             0,
-            _volumes(topology, spec.site, sides[spec.site], placed[spec.site]),
+            {
+                volume: state
+                for volume, state in _volumes(topology, spec.site, sides[spec.site], placed[spec.site]).items()
+                if topology.copy_at(volume, spec.site) == name
+            },
             {**ours, **(records or {}).get(name, {})},
             peers,
             NOW,
+            damaged=frozenset((damaged or {}).get(name, ())),
         )
     states: dict[str, HostState | Silent] = {}
     for name, host_spec in topology.hosts.items():
