@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, settings
 from dr_provider.arrays.embedded import store
 from tests.support.memory import in_memory
 
-if memory := in_memory():
+# With a lab, daemons of the system look at files of tests, and might not be let in.
+if "DR_LAB" not in os.environ and (memory := in_memory()):
     # Where pytest makes the folders of tests. What is synced to a disk there would take half of the suite's time; a test kills processes, not machines.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
