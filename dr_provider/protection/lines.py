@@ -98,7 +98,7 @@ def feeders(spec: VolumeSpec, active: str, seen: Observation) -> Mapping[str, st
     while True:
         ways = [
             (
-                _awkward(spec, source, target, seen),
+                _awkward(spec, source, target, line, seen),
                 frozenset((source, target)) not in edges,
                 hops[source],
                 source,
@@ -122,12 +122,14 @@ def _passes_on(spec: VolumeSpec, array: str, line: Line, seen: Observation) -> b
     return array in line.arrays or copy is None or (not copy.writable and not copy.snapshots)
 
 
-def _awkward(spec: VolumeSpec, source: str, target: str, seen: Observation) -> bool:
-    """Whether a source lacks the newest snapshot of the target's copy, so that no increment from it fits as the copy stands."""
+def _awkward(spec: VolumeSpec, source: str, target: str, line: Line, seen: Observation) -> bool:
+    """Whether a source lacks the newest snapshot that the target's copy has of the line, so that no increment from it fits: not even once what
+    the copy has beyond that was taken off it."""
     near, far = copy_of(seen, source, spec.name), copy_of(seen, target, spec.name)
-    if far is None or not far.snapshots:
+    last = (newest_on(line, far) or far.snapshots[-1]) if far is not None and far.snapshots else None
+    if last is None:
         return False
-    return near is None or all(s.guid != far.snapshots[-1].guid for s in near.snapshots)
+    return near is None or all(s.guid != last.guid for s in near.snapshots)
 
 
 def way(topology: Topology, volume: str, source: str, target: str, seen: Observation) -> tuple[str, ...] | None:

@@ -16,13 +16,13 @@ from dr_provider.reconcile.view import PlanView
 
 __all__ = ["CopyStanding", "lost_here", "standing", "wrote_after"]
 
-Standing = Literal["unknown", "absent", "mirrored", "clean", "diverged", "foreign"]
+Standing = Literal["unknown", "absent", "mirrored", "clean", "diverged", "foreign", "alone"]
 
 
 @dataclass(frozen=True)
 class CopyStanding:
     """`mirrored`: a destination in line. `clean`: writable, nothing of its own. `diverged`: has data of its own since `common`.
-    `foreign`: no snapshot in common. `newer`: names of its own snapshots since the common one; `changed`: bytes written since its newest."""
+    `foreign`: no snapshot in common. `alone`: the active site, which answers, lacks the volume. `newer`: names of its own snapshots since the common one; `changed`: bytes written since its newest."""
 
     volume: str
     array: str
@@ -48,7 +48,8 @@ def standing(view: PlanView, volume: str, active: str, other: str) -> CopyStandi
         # A volume that a first full copy is still coming into is none yet.
         return CopyStanding(volume, array, "absent")
     if source is None:
-        return CopyStanding(volume, array, "unknown", mapped=mapped)
+        written = target.last_write if target.writable else None
+        return CopyStanding(volume, array, "alone", changed=target.changed, last_write=written, mapped=mapped)
     spec = view.topology.volumes[volume]
     common = newest_on(line_of(spec, view.copy_array(volume, active), view.seen), target)
     names = [snapshot.name for snapshot in target.snapshots]
@@ -67,7 +68,7 @@ def standing(view: PlanView, volume: str, active: str, other: str) -> CopyStandi
 
 def wrote_after(view: PlanView, copy: CopyStanding, epoch: Epoch) -> bool:
     """Whether a guest wrote to the copy after the other side's commit: evidence for caution, never an order."""
-    if copy.standing not in ("diverged", "foreign") or copy.last_write is None:
+    if copy.standing not in ("diverged", "foreign", "alone") or copy.last_write is None:
         return False
     return came_after(view.seen, copy.array, copy.last_write, epoch.clocks, epoch.time)
 

@@ -25,11 +25,13 @@ from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.fencing import grant_steps, wait_steps
 from dr_provider.reconcile.held import hold_up
+from dr_provider.reconcile.late import LATE, add_late, as_if_there, late_after, late_volumes
 from dr_provider.reconcile.mending import damage_warnings
 from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.points import fetches, full_copies, parts_at
-from dr_provider.reconcile.repair import decide_repair, fence_mapped, level_copies, restore_copies, stop_stale
+from dr_provider.reconcile.repair import decide_repair, fence_mapped, split_off, stop_stale, stop_third
 from dr_provider.reconcile.restoring import unfinished
+from dr_provider.reconcile.resync import level_copies, restore_copies
 from dr_provider.reconcile.rollback import decide_commit, decide_rollback
 from dr_provider.reconcile.source import Source, look_at_source
 from dr_provider.reconcile.starts import add_room, add_starts, add_stops, unasked
@@ -128,14 +130,22 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
 
     # Copies that an earlier move left out of line come back first: a destination must be one before it can be broken.
     prelude: list[str] = []
-    if claim is None:
+    if claim is not None:
+        written = stop_third(view, epoch, [side for side in view.others(origin) if side != target], steps)
+    else:
+        written = {}
         # A third side that has been written, too: the move would resync it.
         for side, before in stop_stale(view, epoch, view.others(origin), steps, []).items():
             if before.evidence:
                 return _split_found(decision, side, before.evidence)
         if (left := window_of(view)) is not None and left.site == target:
             add_end(view, steps, after=steps.ids("stop", "fence"))
-        warnings += restore_copies(view, origin, [target], steps, after=steps.ids("stop", "fence", "end-window"))
+        if came := late_volumes(view, origin):
+            add_late(view, came, origin, steps, after=steps.ids("stop", "fence"))
+            view = as_if_there(view, came, origin)
+            source = look_at_source(view, origin, target, claim)
+        held_still = steps.ids("stop", "fence", "end-window", *LATE)
+        warnings += restore_copies(view, origin, [target], steps, after=held_still)
         prelude = [action.id for action in steps.actions]
 
     point, final, sentence = choose(view, want, claim, source, target, brought_back=bool(prelude))
@@ -172,7 +182,7 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
     if refused:
         return decision.with_refusal(*refused)
     spoken = str(word) if needs and given else ""
-    move = _Move(epoch, source, target, point, claim, final=final, fetched=wanted or {})
+    move = _Move(epoch, source, target, point, claim, final=final, fetched=wanted or {}, written=written)
     _actions(view, steps, prelude, move, hosts, spoken)
     return replace(decision, actions=steps.done())
 
@@ -186,7 +196,8 @@ def _split_found(decision: Decision, side: str, evidence: list[str]) -> Decision
 
 @dataclass(frozen=True)
 class _Move:
-    """What a move goes by. `fetched`: volumes whose part of the point comes from another site first."""
+    """What a move goes by. `fetched`: volumes whose part of the point comes from another site first. `written`: third sides that were
+    written while they were past, with the evidence."""
 
     epoch: Epoch
     source: Source
@@ -195,6 +206,7 @@ class _Move:
     claim: Claim | None
     final: bool
     fetched: Mapping[str, str]
+    written: Mapping[str, list[str]]
 
 
 def _actions(
@@ -280,8 +292,15 @@ def _actions(
         commit = steps.add("commit", "", sentence, after=[scan], site=target)
     else:
         commit = steps.add("commit", "", sentence, after=[scan], site=target, window=str(window))
-    add_starts(view, hosts, steps, after=[commit])
-    way_back(view, steps, target, commit, untouched=origin if window is not None else None)
+    split_off(view, target, move.written, chosen, steps, after=[commit])
+    thirds = [step for step in steps.ids("stop", "fence") if step not in (*prelude, *stopped, *fenced)]
+    add_starts(view, hosts, steps, after=[commit], last=thirds)
+    untouched = origin if window is not None else None
+    if point is not None:
+        came = late_after(view, target, point, spared={str(untouched), *move.written})
+        add_late(view, came, target, steps, after=[commit])
+    if not move.written:
+        way_back(view, steps, target, commit, untouched=untouched)
 
 
 def _bring_final(view: PlanView, steps: Steps, move: _Move, proved: list[str]) -> list[str]:

@@ -163,8 +163,8 @@ def _repair(cycle: Cycle, view: PlanView) -> PlanView:
 def _members(cycle: Cycle, view: PlanView) -> tuple[str, ...]:
     """The plan's volumes that are there. One that is lost here stops the backup: a newer point without it would push out those that have it."""
     active = str(view.active)
-    there = tuple(name for name in view.volume_names if view.volume(name, active) is not None)
-    for name in view.volume_names:
+    there = tuple(name for name in view.declared_volumes if view.volume(name, active) is not None)
+    for name in view.declared_volumes:
         if name in there:
             continue
         holders = [s for s in view.spec.sites if (v := view.volume(name, s)) is not None and v.snapshots]

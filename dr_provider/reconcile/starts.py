@@ -65,17 +65,29 @@ def waiting(view: PlanView, epoch: Epoch, reasons: Iterable[str], *, restart: bo
 
 
 def start_vms(
-    view: PlanView, site: str, steps: Steps, *, after: Iterable[str], last: Iterable[str] = (), restart: bool = False
+    view: PlanView,
+    site: str,
+    steps: Steps,
+    *,
+    after: Iterable[str],
+    last: Iterable[str] = (),
+    restart: bool = False,
+    late: Mapping[str, str] | None = None,
 ) -> tuple[list[str], list[str]]:
     """Attach and start, in tier order, each VM that should run at the site and does not; ids, and sentences on those that cannot.
 
-    `restart`: those that a silent host may run too, once their disks are taken from it.
+    `restart`: those that a silent host may run too, once their disks are taken from it. `late`: steps that bring a volume, by volume.
     """
     missing, lost, said = not_running(view, site, restart=restart)
     placement = place(view, site, missing + lost, near=same_cluster(view, site, lost))
     unable = {vm.name: why for vm in view.vms if (why := placement.unplaced.get(vm.name) or _gone(view, vm, site))}
     hosts, held = hold_up(view, placement.hosts, unable)
     first = isolate(view, site, hosts, lost, steps, after=after)
+    for vm in hosts:
+        first[vm] = [
+            *first.get(vm, ()),
+            *((late or {})[n] for n in view.topology.vms[vm].volumes() if n in (late or {})),
+        ]
     starts = add_starts(view, hosts, steps, after=after, last=last, first=first)
     return starts, [*said, *placement.unplaced.values(), *held]
 

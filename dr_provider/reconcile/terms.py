@@ -150,12 +150,17 @@ def needs_word(
 
 def restorable(view: PlanView, vm: str, point: RecoveryPoint | None, warnings: list[str]) -> bool:
     """What is in both record and topology is restored; anything in only one of them is listed."""
+    if unmade := sorted(set(view.topology.vms[vm].volumes()) - set(view.volume_names)):
+        warnings.append(
+            f"VM {vm} has a disk on {', '.join(unmade)}, which nobody has made yet; it is not restored by this move: `up` or dr apply makes it"
+        )
+        return False
     if point is None:
         return True
     late = sorted(set(view.topology.vms[vm].volumes()) - set(point.intent.members))
     if late:
         warnings.append(
-            f"VM {vm} has a disk on {', '.join(late)}, which recovery point {point.id} does not hold yet; it is not restored by this move"
+            f"VM {vm} has a disk on {', '.join(late)}, which recovery point {point.id} does not hold yet; it is not restored by this move: the volume goes on as the newest of it that is to be had, and the next run starts the VM"
         )
         return False
     if vm in point.intent.definitions:

@@ -126,8 +126,20 @@ class PlanView:
     # -- sites ----------------------------------------------------------------------------------
 
     @cached_property
-    def volume_names(self) -> tuple[str, ...]:
+    def declared_volumes(self) -> tuple[str, ...]:
         return tuple(volume.name for volume in self.topology.plan_volumes(self.spec.name))
+
+    @cached_property
+    def volume_names(self) -> tuple[str, ...]:
+        """The plan's volumes. One that is declared and that nobody has made yet has no part in anything: `up` or `dr apply` makes it, where
+        the plan is active by then. Before any is made, all of them."""
+        made = tuple(
+            name
+            for name in self.declared_volumes
+            if any(self.volume(name, site) is not None for site in self.spec.sites)
+            or not self.never_made("volume", name)
+        )
+        return made or self.declared_volumes
 
     @cached_property
     def points(self) -> tuple[RecoveryPoint, ...]:
@@ -141,7 +153,7 @@ class PlanView:
 
     def site_arrays(self, site: str) -> tuple[str, ...]:
         """The arrays at the site that hold the plan's volumes."""
-        return tuple(sorted({self.copy_array(v, site) for v in self.volume_names}))
+        return tuple(sorted({self.copy_array(v, site) for v in self.declared_volumes}))
 
     def silent_arrays(self, site: str) -> dict[str, str]:
         """Arrays of the plan at the site that are silent, with the reason."""

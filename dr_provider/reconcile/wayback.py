@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dr_provider.reconcile.late import LATE
 from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.view import PlanView
 
@@ -27,9 +28,9 @@ def way_back(view: PlanView, steps: Steps, target: str, commit: str, *, untouche
                 if origin
                 else f"bring volume {name} on {array} in line with {target}"
             )
-            steps.add("reverse", subject, sentence, after=[commit], last=steps.ids("start"), group="reverse",
+            steps.add("reverse", subject, sentence, after=[commit], last=[*steps.ids("start"), *steps.ids(*LATE)], group="reverse",
                       needed=False, volume=name, array=array, site=site)  # fmt: skip
     if turned:
         sentence = f"take a recovery point at {target} and send it to {' and '.join(turned)}"
-        steps.add("protect", "", sentence, after=[commit], last=[*steps.ids("start"), *steps.ids("reverse")],
+        steps.add("protect", "", sentence, after=[commit], last=[*steps.ids("start"), *steps.ids("reverse"), *steps.ids(*LATE)],
                   group="reverse", needed=False, site=target, other=",".join(turned))  # fmt: skip

@@ -130,6 +130,67 @@ def test_a_move_between_two_sites_does_not_resync_a_third_that_has_been_written(
         lab.move("south")
 
 
+def _third_side_back_in_mid_move(folder: Path, *, running: bool) -> Lab:
+    """West has taken over from east; a move from there to south is killed after its claim, and then east is seen again."""
+    lab = Lab(folder, sites=("east", "west", "south"), hosts_per_site=1, source_budget="300ms")
+    lab.protect()
+    lab.lose("site:east", running=running)
+    lab.move("west", word="1: east is cut off")
+    lab.protect()
+    assert killed_at(lambda: lab.move("south"), "claim", "after")
+    lab.heal("site:east")
+    return lab
+
+
+def test_a_third_side_that_was_written_and_comes_back_in_mid_move_is_a_split_once_the_move_is_committed(
+    tmp_path: Path,
+) -> None:
+    """The move that went on did not look at it: it was resynced under its running guests, with no word of a split."""
+    lab = _third_side_back_in_mid_move(tmp_path, running=True)
+    lab.bench.write("db", 8, "east")
+
+    outcome = lab.move()
+
+    view = lab.view()
+    assert view.split is not None
+    assert (view.active, set(view.split.sides)) == ("south", {"south", "east"})
+    assert "dr resolve shop --keep SITE" in outcome.failures[-1]
+    assert set(lab.running().values()) == {"south"}
+    assert lab.move("south", goal="resolve").failures == ()
+    assert 8 in {last for array, lasts in lab.safety_ledgers().items() if array == "east-a" for last in lasts}
+    assert lab.decide().actions == ()
+
+
+def test_a_third_side_that_comes_back_in_mid_move_holds_still_before_it_is_resynced(tmp_path: Path) -> None:
+    lab = _third_side_back_in_mid_move(tmp_path, running=False)
+
+    outcome = lab.move()
+
+    assert outcome.failures == ()
+    assert "fence:east-a" in [step["id"] for step in outcome.steps]
+    assert lab.decide().actions == ()
+    assert lab.status()["phase"] == "steady"
+
+
+def test_a_copy_that_comes_back_is_fed_by_one_that_has_what_it_will_stand_at(tmp_path: Path) -> None:
+    """The feeder was chosen by the newest snapshot of the copy, which is taken off it before anything is sent: the increment did not fit."""
+    lab = Lab(tmp_path, sites=("east", "west", "south"), hosts_per_site=1, source_budget="300ms")
+    lab.protect()
+    lab.lose("site:east")
+    lab.move("west", word="1: power lost at east")
+    lab.heal("site:east")
+    lab.protect(now=False)
+    lab.lose("site:west")
+    lab.move("south", word="2: power lost at west")
+    lab.heal("site:west")
+
+    outcome = lab.move()
+
+    assert outcome.warnings == ()
+    assert any(point.epoch == 3 and point.complete_at("west") for point in lab.view().points)
+    assert lab.decide().actions == ()
+
+
 def _holds(lab: Lab) -> set[str]:
     """The holds of moves."""
     view = lab.view()

@@ -96,7 +96,7 @@ def test_what_is_added_or_grown_while_failed_over_is_restored_at_home(
     assert all(shop.outputs("vm", vm)["state"] == "running" for vm in vms)
 
 
-@pytest.mark.parametrize("late", [add_vm, add_disk])
+@pytest.mark.parametrize("late", [add_vm, add_disk, add_volume_and_vm])
 def test_what_was_added_after_the_point_of_a_disaster_is_made_anew(
     stack: Callable[..., LocalStack], late: Callable[[Document], None]
 ) -> None:

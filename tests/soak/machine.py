@@ -172,8 +172,7 @@ class Recovery(Play):
         site = data.draw(st.sampled_from(self.bench.sites))
         number = self.truth.now.epoch.number
         said = {"none": None, "right": f"{number}: the test says so", "past": f"{number - 1}: old"}[word]
-        volumes = set(self.bench.topology.volumes)
-        points = [p.id for p in self.truth.now.view.points if p.complete_at(site) and volumes <= set(p.intent.members)]
+        points = [p.id for p in self.truth.now.view.points if p.complete_at(site)]
         point = points[wish % len(points)] if points and wish < 3 else None
         want = Want(site=site, word=said, point=point)
         self.twice(want, by)
@@ -202,12 +201,7 @@ class Recovery(Play):
 
     @rule(data=st.data(), by=operators, cut=cuts, what=st.sampled_from(sorted(EDITS)))
     def edit(self, data: st.DataObject, by: str, cut: Cut | None, what: str) -> None:
-        """The topology is changed, and applied or not. A volume is added on a quiet day, and protected: a move to a point without it leaves
-        it behind as a destination that nothing makes writable again."""
-        view = self.truth.now.view
-        adds_volume = what == "add a volume"
-        if adds_volume and (self.faults or view.claim or view.split):
-            return
+        """The topology is changed, and applied or not."""
         try:
             number = next(self.numbers)
             self.bench.edit(lambda document: EDITS[what](document, number))
@@ -215,10 +209,7 @@ class Recovery(Play):
             return
         COVERED.add("edited", what)
         self.edited = True
-        if adds_volume:
-            self.run("apply", by, None, lambda w: apply_all(w, self.bench.lines.append))
-            self.run("protect", by, None, lambda w: protect_plan(w, PLAN, now=True))
-        elif data.draw(st.booleans()):
+        if data.draw(st.booleans()):
             self.run("apply", by, cut, lambda w: apply_all(w, self.bench.lines.append))
         self.step()
 

@@ -31,6 +31,8 @@ def reverse(run: Run, action: Action) -> str:
         raise DrError(
             f"volume {volume}: array {array} at {site} is silent; its mirror is reversed when it answers again"
         )
+    if copy.standing == "alone":
+        raise DrError(f"volume {volume}: it is not at {run.epoch().site}, so the copy on {array} is left as it is")
     if copy.mapped:
         run.array(array).unmap_luns({volume: copy.mapped}, run.guard)
     if copy.standing in ("diverged", "foreign"):
@@ -112,6 +114,7 @@ def backup(run: Run, action: Action) -> str:
         sequence=backups.next_sequence(view.points, epoch.number),
         guard=run.guard,
         view_places=backup_places(view, site),
+        members=view.volume_names,
         kind="backup",
         consistency=view.spec.backup.consistency,
         progress=run.world.progress,

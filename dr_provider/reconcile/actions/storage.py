@@ -60,6 +60,7 @@ def final(run: Run, action: Action) -> str:
         sequence=backup.next_sequence(view.points, epoch.number),
         guard=run.guard,
         view_places=known,
+        members=view.volume_names,
         kind=final_kind(run.open_claim().id),
         consistency="application" if everyone else "crash",
         marks=run.marks,
