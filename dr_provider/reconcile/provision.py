@@ -236,7 +236,8 @@ def ensure_lun(world: World, vm: str, role: str, owner: Owner, *, adopt: bool = 
         return LunResult(name, disk.volume, plan, disk.size, at.site, array, pending)
     copies = {other: copy for other in spec.arrays if (copy := _volume(view, other, disk.volume)) is not None}
     state = copies[array].luns.get(name) if array in copies else None
-    if state is None and recorded is not None and had_lun(view, vm, name, str(at.site)):
+    again = state is None and _named_again(view, vm, name, array, disk.volume)
+    if state is None and recorded is not None and not again and had_lun(view, vm, name, str(at.site)):
         raise DrError(
             f"LUN {name} is lost on {array}: it was made in volume {disk.volume} and is missing there; it is not made anew, since that would hide the loss"
         )
@@ -261,6 +262,20 @@ def ensure_lun(world: World, vm: str, role: str, owner: Owner, *, adopt: bool = 
     except NotFound as error:
         pending = f"volume {disk.volume} is not made yet: {error}"
     return LunResult(name, disk.volume, plan, disk.size, at.site, array, pending)
+
+
+def _named_again(view: PlanView, vm: str, lun: str, array: str, volume: str) -> bool:
+    """Whether the LUN that is on record is another, which a VM of the same name had in another volume. Raises Conflict where the VM has it still."""
+    found = view.seen.array(array)
+    others = [v.name for v in found.volumes.values() if v.kind == "data" and lun in v.luns] if found is not None else []
+    for place in view.places:
+        had = next((d.volume for d in place.state.definition.disks if d.lun == lun and d.volume != volume), None)
+        if place.vm == vm and had is not None:
+            raise Conflict(
+                f"LUN {lun}: VM {vm} has it in volume {had} on {place.host}, and the topology wants it in {volume}; a disk is not moved to another "
+                f"volume: set it back to {had}, or give the new disk another role and copy its data in the guest"
+            )
+    return bool(others)
 
 
 def release_lun(

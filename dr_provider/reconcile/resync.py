@@ -30,15 +30,19 @@ def restore_copies(
     are reached, since a new epoch is about to begin). Warnings."""
     said: list[str] = []
     due: dict[str, list[str]] = {}
+    first: list[str] = []
     if any(
         view.volume(name, active) is None and view.array_state(name, active) is not None for name in view.volume_names
     ):
         return []
     for other in others:
         copies = [standing(view, name, active, other) for name in view.volume_names]
-        wrong = [copy for copy in copies if copy.standing not in ("mirrored", "unknown", "alone")]
+        wrong = [copy for copy in copies if copy.standing not in ("mirrored", "unknown")]
         wrong = [c for c in wrong if not (c.standing == "absent" and not _established(view, c.volume, active))]
         if not wrong and not _unsent(view, active, other, copies, anew=anew):
+            absent = [copy.volume for copy in copies if copy.standing == "absent"]
+            if absent and all(view.linked(name, active, other) for name in view.volume_names):
+                first.append(other)
             continue
         cut = [copy.volume for copy in wrong if not view.linked(copy.volume, active, other)]
         if cut:
@@ -53,6 +57,9 @@ def restore_copies(
                 said.append(
                     f"volume {copy.volume}: the copy on {copy.array} has nothing in common with {active}, so all of it is sent again"
                 )
+    if due and (anew or (view.epoch is not None and view.epoch.number > 1)):
+        # The point that is about to be taken is the first of a volume that they lack: from then on it is in use.
+        due.update({other: [] for other in first})
     if due:
         _resend(view, active, due, steps, after=after, last=last)
     return said

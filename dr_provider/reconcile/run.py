@@ -34,6 +34,7 @@ from dr_provider.reconcile.decide import decide
 from dr_provider.reconcile.decision import Decision, Loss, Want
 from dr_provider.reconcile.fencing import witness_vouches
 from dr_provider.reconcile.forks import changes_since_fork
+from dr_provider.reconcile.frozen import thaw_left_frozen
 from dr_provider.reconcile.graph import Event, GraphResult, run_graph
 from dr_provider.reconcile.journal import Journal, estimate
 from dr_provider.reconcile.lease import HeldLease, hold_lease, left_behind
@@ -109,6 +110,7 @@ def run_plan(world: World, plan: str, want: Want, *, decided: Callable[[Decision
     if not first.actions and first.exit_bad:
         return _outcome(world, plan, first, started, failures=first.warnings[:1])
     if not first.actions and not _bookkeeping_due(world, plan, want):
+        thaw_left_frozen(world, plan)
         return _outcome(world, plan, first, started, failures=first.degraded)
     _make_arrays(world, first)
     with stopping.busy(), hold_lease(world, plan, f"{first.kind} of plan {plan}") as lease:

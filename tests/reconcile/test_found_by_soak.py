@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dr_provider.model.errors import DeviceFault, Refused
+from dr_provider.model.errors import DeviceFault, DrError, Refused
 from dr_provider.reconcile.actions import claims, reversing
+from dr_provider.reconcile.lease import hold_lease
+from dr_provider.reconcile.ownership import owner_of
+from dr_provider.reconcile.provision_vms import release_vm
 from tests.reconcile.conftest import Clock
 from tests.support.kills import killed_at
 from tests.support.lab import Lab
+from tests.support.topologies import write_topology
 
 
 def test_what_a_commit_could_not_tidy_is_let_go_when_the_way_back_is_protected(
@@ -189,6 +194,84 @@ def test_a_copy_that_comes_back_is_fed_by_one_that_has_what_it_will_stand_at(tmp
     assert outcome.warnings == ()
     assert any(point.epoch == 3 and point.complete_at("west") for point in lab.view().points)
     assert lab.decide().actions == ()
+
+
+def _with_logs(document: dict[str, Any]) -> None:
+    document["volumes"]["logs"] = {**document["volumes"]["vol-1"]}
+    document["vms"]["log"] = {"cpus": 1, "memory": "64MiB", "disks": {"root": {"volume": "logs", "size": "4MiB"}}}
+    document["plans"]["shop"]["tiers"].append({"members": ["log"]})
+
+
+def test_a_volume_that_was_added_while_a_side_was_away_comes_to_all_others_by_one_run(tmp_path: Path) -> None:
+    """The third side, which lacked it too, got it by yet another run."""
+    sites: dict[str, Any] = {"sites": ("east", "west", "south"), "hosts_per_site": 1, "source_budget": "300ms"}
+    lab = Lab(tmp_path, **sites)
+    lab.protect()
+    lab.lose("site:east")
+    lab.move("west", word="1: power lost at east")
+    write_topology(tmp_path, change=_with_logs, **sites)
+    lab.apply()
+    lab.heal("site:east")
+
+    outcome = lab.move()
+
+    assert outcome.failures == ()
+    assert lab.decide().actions == ()
+    view = lab.view()
+    assert all(view.volume("logs", site) is not None for site in view.spec.sites)
+
+
+def _frozen(lab: Lab) -> set[str]:
+    return {place.vm for place in lab.view().places if place.state.frozen}
+
+
+def test_a_run_with_nothing_to_do_thaws_what_nobody_holds_frozen(lab: Lab) -> None:
+    """Only the guest's own timer, or the next backup, ended it."""
+    lab.protect()
+    place = next(place for place in lab.view().places if place.vm == "db")
+    lab.world().fleet.host(place.host).freeze("db", thaw_after=600)
+    assert _frozen(lab) == {"db"}
+
+    with hold_lease(lab.world(), "shop", "a backup"):
+        assert lab.move().failures == ()
+        assert _frozen(lab) == {"db"}, "it is another's backup that holds it"
+    outcome = lab.move()
+
+    assert (outcome.failures, outcome.decision.actions) == ((), ())
+    assert _frozen(lab) == set()
+
+
+def _web_on_another_volume(document: dict[str, Any]) -> None:
+    document["vms"]["web"]["disks"]["root"]["volume"] = "vol-2"
+
+
+def test_a_name_that_is_used_again_on_another_volume_is_no_lost_disk(lab: Lab) -> None:
+    """The LUN of the VM that was removed, which stays in its volume, made the new one look lost."""
+    world = lab.world()
+    arrays = world.topology.volumes["vol-1"].arrays
+    owner = owner_of(world.look(), world.topology.name, "vm", "web", arrays)
+    assert owner is not None
+    release_vm(world, "shop", "web", arrays, owner)
+    write_topology(lab.path.parent, source_budget="300ms", change=_web_on_another_volume)
+
+    applied = lab.apply()
+
+    assert [one for one in applied if isinstance(one, DrError) or one.pending] == []
+    assert lab.running()["web"] == "east"
+    seen = lab.view()
+    assert all("web.root" in volume.luns for name in ("vol-1", "vol-2") if (volume := seen.volume(name, "east")))
+    lab.protect()
+    assert lab.move("west").failures == ()
+
+
+def test_a_disk_is_not_moved_to_another_volume_by_a_word(lab: Lab) -> None:
+    """An empty one would take its place at the VM's next start."""
+    write_topology(lab.path.parent, source_budget="300ms", change=_web_on_another_volume)
+
+    (refused,) = [one for one in lab.apply() if isinstance(one, DrError)]
+
+    assert "VM web has it in volume vol-1 on east-1, and the topology wants it in vol-2" in str(refused)
+    assert lab.running()["web"] == "east"
 
 
 def _holds(lab: Lab) -> set[str]:
