@@ -6,7 +6,8 @@ Invariants:
    before the first VM starts. In between the move can be called off.
 3. Nothing is broken before the source is proved to be stopped (its hypervisors say that the VMs are off, or its arrays have the LUNs
    unmapped), or by the fencing that the plan names (fencing.py), or an operator has given the word. Silence proves nothing.
-4. All volumes of a plan are broken at one recovery point; what a destination holds beyond it is kept first.
+4. All volumes of a plan are broken at one recovery point; what a destination holds beyond it is kept first. A volume that came to the plan
+   after that point goes on once the move is committed (late.py).
 5. The list of actions depends on states only, never on times, lags or bytes: asked twice, it answers the same.
 """
 
@@ -297,7 +298,7 @@ def _actions(
     add_starts(view, hosts, steps, after=[commit], last=thirds)
     untouched = origin if window is not None else None
     if point is not None:
-        came = late_after(view, target, point, spared={str(untouched), *move.written})
+        came = late_after(view, target, point, spared={untouched, *move.written})
         add_late(view, came, target, steps, after=[commit])
     if not move.written:
         way_back(view, steps, target, commit, untouched=untouched)

@@ -35,14 +35,14 @@ class Late:
     holder: str = ""
 
 
-def late_volumes(view: PlanView, active: str, *, spared: Collection[str] = ()) -> tuple[Late, ...]:
+def late_volumes(view: PlanView, active: str, *, spared: Collection[str | None] = ()) -> tuple[Late, ...]:
     """Those of the epoch in force. `spared`: sites that nothing is to be taken from now."""
     if view.epoch is None or view.claim is not None or view.split is not None:
         return ()
     return late_if_kept(view, active, spared=spared)
 
 
-def late_if_kept(view: PlanView, site: str, *, spared: Collection[str] = ()) -> tuple[Late, ...]:
+def late_if_kept(view: PlanView, site: str, *, spared: Collection[str | None] = ()) -> tuple[Late, ...]:
     """Those of a site that the plan goes on at as it stands there."""
     stood = _stood_at(view, site)
     if stood is None:
@@ -53,7 +53,9 @@ def late_if_kept(view: PlanView, site: str, *, spared: Collection[str] = ()) -> 
     return (*here, *_missing(view, site, [name for name in names if name not in since], spared))
 
 
-def late_after(view: PlanView, target: str, point: RecoveryPoint, *, spared: Collection[str] = ()) -> tuple[Late, ...]:
+def late_after(
+    view: PlanView, target: str, point: RecoveryPoint, *, spared: Collection[str | None] = ()
+) -> tuple[Late, ...]:
     """Those of a move to the target that is about to break at a point."""
     names = [name for name in view.volume_names if name not in point.intent.members]
     here = [Late(name, "here") for name in names if _waiting(view.volume(name, target))]
@@ -74,7 +76,7 @@ def _waiting(volume: VolumeState | None) -> bool:
     return volume is not None and not volume.writable and bool(volume.snapshots)
 
 
-def _missing(view: PlanView, site: str, names: Iterable[str], spared: Collection[str]) -> list[Late]:
+def _missing(view: PlanView, site: str, names: Iterable[str], spared: Collection[str | None]) -> list[Late]:
     found = []
     for name in names:
         there = view.volume(name, site)

@@ -54,8 +54,12 @@ def begin_mapping(run: Run, vm: str, host: str, site: str, initiator: str) -> Lu
 
 
 def _together(run: Run, vm: str, host: str) -> list[str]:
-    others = [a.of["vm"] for a in run.decision.actions if a.verb == "attach" and a.of["host"] == host]
-    return others if vm in others else [vm]
+    """The VM, and those whose disks may be mapped as well by now: their own steps wait for nothing that this one's did not."""
+    found = {a.of["vm"]: a for a in run.decision.actions if a.verb == "attach" and a.of["host"] == host}
+    if vm not in found:
+        return [vm]
+    over = {*found[vm].after, *found[vm].last}
+    return [other for other, action in found.items() if {*action.after, *action.last} <= over]
 
 
 def _luns(run: Run, vm: str) -> dict[str, tuple[str, ...]]:

@@ -78,7 +78,7 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
     left = left_untouched(view) if want.goal != "commit" else None
     late: Mapping[str, str] = {}
     if not unsure and not written:
-        came = late_volumes(view, active, spared={o for o in others if not stale[o].ready} | {str(left)})
+        came = late_volumes(view, active, spared={left, *(o for o in others if not stale[o].ready)})
         late = add_late(view, came, active, steps, after=before, last=steps.ids("stop", "fence"))
         view = as_if_there(view, came, active)
     if unsure:

@@ -57,7 +57,8 @@ def restore_copies(
                 said.append(
                     f"volume {copy.volume}: the copy on {copy.array} has nothing in common with {active}, so all of it is sent again"
                 )
-    if due and (anew or (view.epoch is not None and view.epoch.number > 1)):
+    assert view.epoch is not None
+    if due and (anew or view.epoch.number > 1):
         # The point that is about to be taken is the first of a volume that they lack: from then on it is in use.
         due.update({other: [] for other in first})
     if due:

@@ -82,12 +82,10 @@ def start_vms(
     placement = place(view, site, missing + lost, near=same_cluster(view, site, lost))
     unable = {vm.name: why for vm in view.vms if (why := placement.unplaced.get(vm.name) or _gone(view, vm, site))}
     hosts, held = hold_up(view, placement.hosts, unable)
-    first = isolate(view, site, hosts, lost, steps, after=after)
+    first, coming = isolate(view, site, hosts, lost, steps, after=after), late or {}
     for vm in hosts:
-        first[vm] = [
-            *first.get(vm, ()),
-            *((late or {})[n] for n in view.topology.vms[vm].volumes() if n in (late or {})),
-        ]
+        brought = [coming[name] for name in view.topology.vms[vm].volumes() if name in coming]
+        first[vm] = [*first.get(vm, ()), *brought]
     starts = add_starts(view, hosts, steps, after=after, last=last, first=first)
     return starts, [*said, *placement.unplaced.values(), *held]
 

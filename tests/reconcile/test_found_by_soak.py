@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dr_provider.model.errors import DeviceFault, DrError, Refused
+from dr_provider.reconcile import run as runs
 from dr_provider.reconcile.actions import claims, reversing
+from dr_provider.reconcile.context import Run
+from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.ownership import owner_of
 from dr_provider.reconcile.provision_vms import release_vm
+from dr_provider.reconcile.restore import restore_in_place
 from tests.reconcile.conftest import Clock
 from tests.support.kills import killed_at
 from tests.support.lab import Lab
@@ -219,6 +224,39 @@ def test_a_volume_that_was_added_while_a_side_was_away_comes_to_all_others_by_on
     assert lab.decide().actions == ()
     view = lab.view()
     assert all(view.volume("logs", site) is not None for site in view.spec.sites)
+
+
+def test_a_vm_that_is_being_set_back_is_not_mapped_with_another_of_its_volume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that was to be attached from one volume to one host was mapped by one call, its disks too, which were being written by the array."""
+    lab = Lab(tmp_path, hosts_per_site=1, source_budget="300ms")
+    lab.write(8)
+    point = lab.protect().point
+    assert point is not None
+    lab.lose("host:east-1")
+    lab.heal("host:east-1")
+    perform = vars(runs)["perform"]
+    detached, attached = threading.Event(), threading.Event()
+
+    def ordered(run: Run, action: Action) -> str:
+        if action.id == "attach:web":
+            assert detached.wait(30)
+        if action.verb == "set-back":
+            assert attached.wait(30)
+        said: str = perform(run, action)
+        if action.verb == "detach":
+            detached.set()
+        if action.id == "attach:web":
+            attached.set()
+        return said
+
+    monkeypatch.setattr(runs, "perform", ordered)
+
+    outcome = restore_in_place(lab.world(), "db", point)
+
+    assert outcome.failures == ()
+    assert lab.last("db") == {"db": 8}
 
 
 def _frozen(lab: Lab) -> set[str]:
