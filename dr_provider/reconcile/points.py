@@ -7,6 +7,7 @@ sender has too. What would need something of the target to be given up first is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 
 from dr_provider.protection.catalogue import RecoveryPoint, choose_point
 from dr_provider.reconcile.view import PlanView
@@ -29,9 +30,7 @@ def fetches(view: PlanView, point: RecoveryPoint, target: str) -> Mapping[str, s
         ]
         if not sources:
             return None
-        found[name] = min(
-            sources, key=lambda site: (_whole(view, name, site, target), len(_way(view, name, site, target)))
-        )
+        found[name] = sources[0]
     return found
 
 
@@ -40,23 +39,18 @@ def _has(point: RecoveryPoint, volume: str, site: str) -> bool:
     return at is not None and volume in at.arrays and volume not in (*at.missing, *at.unsealed, *at.corrupt)
 
 
-def _way(view: PlanView, volume: str, site: str, target: str) -> tuple[str, ...]:
-    return view.way(volume, site, target) or ()
-
-
 def _takes(view: PlanView, volume: str, site: str, target: str, point: str) -> bool:
     """Whether the target's copy can be brought up to the point from the one at the site without losing anything of its own."""
-    if volume not in view.topology.volumes or len(_way(view, volume, site, target)) != 2:
+    if volume not in view.topology.volumes or len(view.way(volume, site, target) or ()) != 2:
         return False
     there, source = view.volume(volume, target), view.volume(volume, site)
     if there is None or not there.snapshots:
         return there is None or not there.writable
-    before = [s.guid for s in source.snapshots] if source else []
-    before = before[: next((n for n, s in enumerate(source.snapshots) if s.name == point), 0)] if source else []
+    before = [s.guid for s in takewhile(lambda s: s.name != point, source.snapshots)] if source else []
     return not there.writable and not there.changed and there.snapshots[-1].guid in before
 
 
-def _whole(view: PlanView, volume: str, site: str, target: str) -> bool:
+def _whole(view: PlanView, volume: str, target: str) -> bool:
     """Whether a full copy is needed."""
     there = view.volume(volume, target)
     return there is None or not there.snapshots
@@ -67,7 +61,7 @@ def full_copies(view: PlanView, wanted: Mapping[str, str], target: str) -> tuple
     return tuple(
         f"volume {name}: {target} has nothing of it to build upon, so all of it is copied from {site} first, which can take long"
         for name, site in sorted(wanted.items())
-        if _whole(view, name, site, target)
+        if _whole(view, name, target)
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dr_provider.model import keys
 from dr_provider.model.codec import dump
-from dr_provider.model.records import RestoreRecord
+from dr_provider.model.records import Corrupt, RestoreRecord
 from dr_provider.reconcile.view import PlanView
 from tests.reconcile.test_decide import FINAL, NONE_RUN
 from tests.reconcile.test_fencing import (
@@ -79,6 +79,11 @@ def two_arrays(document: dict[str, Any]) -> None:
     for site in ("east", "west"):
         document["arrays"][f"{site}-b"] = {**document["arrays"][f"{site}-a"], "path": f".dr/{site}-b.db"}
     document["volumes"]["vol-2"] |= {"home": "east-b", "copies": ["west-b"]}
+
+
+def corrupt(point: Point) -> dict[str, dict[str, str]]:
+    mark = Corrupt(PLAN, point.id, "west", ("vol-1",), ("db.root differs",), minute(400))
+    return {"west-a": {keys.corrupt_key(NAME, PLAN, point.id, "west"): dump(mark)}}
 
 
 def large(document: dict[str, Any]) -> None:
@@ -164,6 +169,17 @@ MOVES: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "a VM that fits nowhere and holds nobody up": (
         view(shop(large, on_failure="continue"), silent=["east"], reservations=HALF), {"site": "west", "word": WORD}),
     "a VM that is held up and holds nobody up": (view(shop(middle_alone), silent=["east"], reservations=HALF), {"site": "west", "word": WORD}),
+    "three: a part to be had of two": (view(THREE, west=BEHIND), {"site": "west", "point": P2.id}),
+    "three: a part named": (view(THREE, silent=["east"], west=PARTLY), {"site": "west", "point": P2.id, "word": WORD}),
+    "three: a first copy on its way": (view(THREE, silent=["east"], west=Side("empty", points=())), {"site": "west", "word": WORD}),
+    "three: a copy that nothing was sent to, and that may be written": (
+        view(THREE, silent=["east"], west=Side(points=())), {"site": "west", "word": WORD}),
+    "three: a part missing of a copy that may be written": (
+        view(THREE, silent=["east"], west=replace(PARTLY, copies="writable")), {"site": "west", "word": WORD}),
+    "three: a part missing of a copy of another line": (
+        view(THREE, silent=["east"], west=replace(PARTLY, at={"vol-2": "foreign"})), {"site": "west", "word": WORD}),
+    "three: a point found corrupt": (view(THREE, silent=["east"], records=corrupt(P2)), {"site": "west", "word": WORD}),
+    "a point that is none": (view(), {"site": "west", "point": "nonsense"}),
     # a restore has not ended
     "a restore open": (view(records=restoring()), {}),
     "a restore open, planned": (view(records=restoring()), {"site": "west"}),

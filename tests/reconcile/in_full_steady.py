@@ -71,6 +71,10 @@ def without_db(point: Point) -> Point:
     return replace(point, definitions=("app", "web"))
 
 
+def both_wait(document: dict[str, Any]) -> None:
+    document["plans"]["shop"]["tiers"][2]["after"] = ["db"]
+
+
 def untold(seen: PlanView) -> PlanView:
     """The hosts say which VMs run, and not with which disks."""
     bare = [replace(at.state, definition=replace(at.state.definition, disks=())) for at in seen.places]
@@ -98,6 +102,25 @@ STEADY: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "a disk that never came to this side, its VM off": (
         moved(west=replace(NONE_RUN, no_luns=("db.root",), points=(without_db(P1), without_db(OURS))), east=replace(LEFT, points=()), records=made("db.root")), {}),
     "a disk that was lost at home": (view(east=replace(NONE_RUN, no_luns=("db.root",)), records=made("db.root")), {}),
+    "off after a disaster without a word": (
+        moved(epochs=(epoch(), epoch(2, "west", kind="disaster")), west=replace(NONE_RUN, points=(P1, P2)), silent=["east"]), {}),
+    "off after a move by the word": (
+        moved(epochs=(epoch(), epoch(2, "west", word="1: go")), west=replace(NONE_RUN, points=(P1, P2)), silent=["east"]), {}),
+    "off, and two sides dark": (view(THREE, east=NONE_RUN, silent=["west", "south"]), {}),
+    "off, and a volume is lost": (view(east=replace(NONE_RUN, at={"vol-1": "absent"})), {}),
+    "a volume is lost under a VM that runs": (
+        view(east=replace(ACTIVE, vms={"db": "running", "app": "off", "web": "off"}, at={"vol-1": "absent"})), {}),
+    "a volume is lost, and a VM may run unseen": (
+        view(east=replace(ACTIVE, vms={"app": "off"}, at={"vol-1": "absent"}), silent=["east-1"]), {}),
+    "a volume is lost, and a VM was never made": (
+        view(east=replace(ACTIVE, vms={"app": "off", "web": "off"}, at={"vol-1": "absent"}), unmade=["db"]), {}),
+    "a VM that was never made, others off": (view(east=replace(ACTIVE, vms={"app": "off", "web": "off"}), unmade=["db"]), {}),
+    "LUNs not offered, an array behind": (
+        moved(claim_at={"east-a": claim()}, west=replace(ACTIVE, mapped=("app",), points=NEW)), {}),
+    "LUNs not offered, on a volume that may not be written": (view(east=replace(ACTIVE, mapped=False, at={"vol-1": "replica"})), {}),
+    "VMs to start that wait for one that runs, an array behind": (
+        moved(shop(both_wait, health={"tcp": 5432}), claim_at={"east-a": claim()},
+              west=replace(ACTIVE, vms={"db": "running", "app": "off", "web": "off"}, points=NEW)), {}),
     "records damaged": (
         view(damaged={"west-a": [keys.drill_key(NAME, PLAN, "d1"), keys.lease_key(NAME, PLAN, 3)]}), {}),
     "both run, and one cannot be asked": (view(east=NONE_RUN, west=ACTIVE, silent=["west-a"]), {}),
