@@ -17,8 +17,8 @@ from demo.lab_guests import ledger_of_image
 from dr_provider.model.errors import DrError
 from dr_provider.model.loader import load
 from dr_provider.model.topology import Topology
-from dr_provider.reconcile.decision import Want
-from dr_provider.reconcile.protect import protect_plan
+from dr_provider.reconcile.decision import Decision, Want
+from dr_provider.reconcile.protect import ProtectOutcome, protect_plan
 from dr_provider.reconcile.run import Outcome, decide_plan, run_plan
 from dr_provider.reconcile.status import status_document
 from dr_provider.reconcile.world import World, open_world
@@ -35,6 +35,8 @@ BUDGET = "10s"
 """How long a silent site holds up a command."""
 _LIMIT = 240.0
 _OTHER = {"east": "west", "west": "east"}
+_PATIENT = 3
+"""Looks at machines that are on: one of a machine that is busy otherwise may take longer than the budget for silence."""
 
 
 @dataclass(frozen=True)
@@ -262,14 +264,10 @@ class Shop:
 
     def well(self, last: Mapping[str, int] | None = None) -> dict[str, Any]:
         """Protected, nothing degraded, one writer, ledgers whole and ending at `last`; and every guest was last started where it runs."""
-        # One process for all three: each has to reach six machines anew.
-        world = self.world()
-        try:
-            outcome = protect_plan(world, PLAN, now=True)
-            now: dict[str, Any] = status_document(world)["plans"][PLAN]
-            left = decide_plan(world, PLAN, Want(site=self.here, by="test"), refresh=True)
-        finally:
-            world.close()
+        for _ in range(_PATIENT):
+            outcome, now, left = self._report()
+            if not now["silent"]:
+                break
         assert outcome.failures == (), outcome
         assert (left.actions, left.refused) == ((), ()), left
         assert (now["activeSite"], now["phase"], now["degraded"], now["protected"]) == (
@@ -291,6 +289,18 @@ class Shop:
             if last is not None:
                 assert ledger.last == last[vm], f"{vm}: {ledger} where {last[vm]} was to be the last"
         return now
+
+    def _report(self) -> tuple[ProtectOutcome, dict[str, Any], Decision]:
+        """Protected once more, the plan's status (`silent`: who gave no answer), and what is left to do."""
+        # One process for all three: each has to reach six machines anew.
+        world = self.world()
+        try:
+            outcome = protect_plan(world, PLAN, now=True)
+            document = status_document(world)
+            left = decide_plan(world, PLAN, Want(site=self.here, by="test"), refresh=True)
+        finally:
+            world.close()
+        return outcome, {**document["plans"][PLAN], "silent": document.get("silent", {})}, left
 
 
 def _document(lab: Lab) -> dict[str, Any]:
