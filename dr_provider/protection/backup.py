@@ -118,8 +118,8 @@ def take_group(
 
 
 def thaw_all(fleet: Fleet, topology: Topology, plan: str, observation: Observation) -> tuple[str, ...]:
-    """Thaw the plan's guests that an earlier, killed run left frozen; their names. To be called with the plan's lease held, since else
-    another's backup may be what holds them. A host that is silent by now is passed over: the guest's own timer thaws it."""
+    """Thaw the plan's guests that an earlier, killed run left frozen; names of those that are thawed. To be called with the plan's lease held, since else
+    another's backup may be what holds them. One that cannot be thawed is passed over, as on a host that is silent by now: the guest's own timer thaws it."""
     frozen = {
         (name, vm.name)
         for name in topology.hosts
@@ -127,10 +127,12 @@ def thaw_all(fleet: Fleet, topology: Topology, plan: str, observation: Observati
         for vm in state.vms.values()
         if vm.frozen and vm.definition.owner.topology == topology.name and vm.definition.plan == plan
     }
+    thawed = []
     for host, vm in sorted(frozen):
         with contextlib.suppress(DrError):
             fleet.host(host).thaw(vm)
-    return tuple(sorted(vm for _, vm in frozen))
+            thawed.append(vm)
+    return tuple(sorted(thawed))
 
 
 # -- guests -------------------------------------------------------------------------------------

@@ -24,4 +24,5 @@ def thaw_left_frozen(world: World, plan: str) -> None:
             thawed = backup.thaw_all(world.fleet, world.topology, plan, world.view(plan).seen)
     except (LeaseHeld, Unreachable):
         return
-    world.progress(f"plan {plan}: thawed {', '.join(thawed)}, which a run had left frozen")
+    if thawed:
+        world.progress(f"plan {plan}: thawed {', '.join(thawed)}, which a run had left frozen")
