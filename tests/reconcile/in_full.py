@@ -6,7 +6,7 @@ from typing import Any
 
 from dr_provider.reconcile.view import PlanView
 from tests.reconcile.in_full_moves import MOVES
-from tests.reconcile.in_full_steady import BESIDE, ROLLBACKS, STEADY
+from tests.reconcile.in_full_steady import BESIDE, LATE, ROLLBACKS, STEADY
 from tests.reconcile.test_decide import DONE, WHY_NOT
 from tests.reconcile.test_repair import ASKED, LEFT_TO_DO, NOT_STARTED
 from tests.reconcile.test_restart import NOT_RESTARTED, RESTARTS
@@ -26,5 +26,6 @@ SITUATIONS: dict[str, tuple[PlanView, dict[str, Any]]] = {
     **MOVES,
     **STEADY,
     **BESIDE,
+    **LATE,
     **{f"rollback: {name}": asked for name, asked in ROLLBACKS.items()},
 }

@@ -197,6 +197,32 @@ BESIDE: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "split: both forced, the second runs": (view(THREE, epochs_at=TWINS, west=replace(NONE_RUN, mapped=True), south=ACTIVE), {}),
 }  # fmt: skip
 
+OLD1, OLD2 = replace(P1, before=("vol-2",)), replace(P2, before=("vol-2",))
+ONLY = Point(3, lacking=("vol-1",))
+"""vol-2 came to the plan after the point that it was moved at; all that is known of it is a snapshot of its own."""
+AT_OLD2 = (epoch(), epoch(2, "west", kind="disaster", word="1: power lost at east", point=OLD2.id))
+HERE = Side(vms={"db": "running", "web": "running"}, points=(OLD1, OLD2, ONLY), at={"vol-2": "replica"})
+NOT_HERE = Side(vms={"db": "running", "web": "running"}, points=(OLD1, OLD2), at={"vol-2": "absent"})
+HAS_IT = Side("writable", (OLD1, OLD2, ONLY), "off")
+LATE: dict[str, tuple[PlanView, dict[str, Any]]] = {
+    "late: a destination": (moved(epochs=AT_OLD2, west=HERE, east=HAS_IT), {}),
+    "late: a destination, a stale side to stop": (
+        moved(epochs=AT_OLD2, west=HERE, east=replace(HAS_IT, vms=AT_REST.vms, mapped=("db",))), {}),
+    "late: at the other site": (moved(epochs=AT_OLD2, west=NOT_HERE, east=HAS_IT), {}),
+    "late: at the other site, which was written": (
+        moved(epochs=AT_OLD2, west=NOT_HERE, east=replace(HAS_IT, vms="running", changed=512)), {}),
+    "late: nowhere": (moved(epochs=AT_OLD2, west=NOT_HERE, east=replace(HAS_IT, points=(OLD1, OLD2), at={"vol-2": "absent"})), {}),
+    "late: nowhere, the other site dark": (moved(epochs=AT_OLD2, west=NOT_HERE, east=HAS_IT, silent=["east"]), {}),
+    "late: failback": (moved(epochs=AT_OLD2, west=HERE, east=HAS_IT), {"site": "east"}),
+    "late: failback, a stale side to stop": (
+        moved(epochs=AT_OLD2, west=HERE, east=replace(HAS_IT, vms=AT_REST.vms, mapped=("db",))), {"site": "east"}),
+    "late: failback, at the other site": (moved(epochs=AT_OLD2, west=NOT_HERE, east=HAS_IT), {"site": "east"}),
+    "late: resolve": (
+        moved(epochs=AT_OLD2, split=split(), west=HERE, east=replace(HAS_IT, vms="running", changed=512)), {"goal": "resolve", "site": "west"}),
+    "late: resolve, at the other site": (
+        moved(epochs=AT_OLD2, split=split(), west=NOT_HERE, east=replace(HAS_IT, mapped=True, changed=512)), {"goal": "resolve", "site": "west"}),
+}  # fmt: skip
+
 LEASE_AND_WINDOW = shop(plan={"fencing": "lease", "commitWindow": "1h"})
 WITNESS_AND_WINDOW = shop(with_witness, plan={"fencing": "witness", "commitWindow": "1h"})
 AT_WEST = alive("west", epoch=2, epoch_id="id-2", counts=("east-a",))
