@@ -31,7 +31,7 @@ from dr_provider.reconcile.mending import damage_warnings
 from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.points import fetches, full_copies, parts_at
 from dr_provider.reconcile.repair import decide_repair, fence_mapped, split_off, stop_stale, stop_third
-from dr_provider.reconcile.restoring import unfinished
+from dr_provider.reconcile.restoring import end_void, unfinished
 from dr_provider.reconcile.resync import level_copies, restore_copies
 from dr_provider.reconcile.rollback import decide_commit, decide_rollback
 from dr_provider.reconcile.source import Source, look_at_source
@@ -300,6 +300,7 @@ def _actions(
     if point is not None:
         came = late_after(view, target, point, spared={untouched, *move.written})
         add_late(view, came, target, steps, after=[commit])
+    end_void(view, steps, after=[commit])
     if not move.written:
         way_back(view, steps, target, commit, untouched=untouched)
 

@@ -112,7 +112,13 @@ def decide_drill(
     if silent:
         raise Unreachable(f"plan {plan}: no drill at {at} while {'; '.join(silent.values())}")
     known = view.drills.get(drill)
-    if known is not None and known.site == at:
+    if known is not None and known.site != at:
+        raise Refused(
+            (
+                f"plan {plan}: drill {drill} is at {known.site}, and its VMs carry its name; end it first, or give the one at {at} another name",
+            )
+        )
+    if known is not None:
         point = next((p for p in view.points if p.id == known.point), None)
     else:
         point = choose_point(view.points, at, wish) if wish else newest(view.points, at)
@@ -314,10 +320,12 @@ def end_drill(world: World, plan: str, drill: str, guard: Guard | None = None) -
 
 
 def _remove(world: World, view: PlanView, drill: str, guard: Guard) -> dict[str, int]:
-    record = view.drills.get(drill)
-    sites = [record.site] if record else list(view.spec.sites)
+    # Where a side was away when a drill of the same name was made at another, there are two.
+    key = keys.drill_key(view.topology.name, view.spec.name, drill)
+    sites = [site for site in view.spec.sites if _on_record(view, site, key)]
+    record, sites = bool(sites), sites or list(view.spec.sites)
     silent = [r for site in sites for r in (*view.silent_arrays(site).values(), *view.silent_hosts(site).values())]
-    if record is not None and silent:
+    if record and silent:
         raise Unreachable(
             f"drill {drill} of plan {view.spec.name}: what is left of it cannot be removed while {'; '.join(silent)}"
         )
@@ -335,6 +343,12 @@ def _remove(world: World, view: PlanView, drill: str, guard: Guard) -> dict[str,
         for array in view.site_arrays(site):
             _remove_clones(world, view, array, drill, guard, gone)
     return gone
+
+
+def _on_record(view: PlanView, site: str, key: str) -> bool:
+    return any(
+        (state := view.seen.array(array)) is not None and key in state.records for array in view.site_arrays(site)
+    )
 
 
 def _remove_clones(world: World, view: PlanView, array: str, drill: str, guard: Guard, gone: dict[str, int]) -> None:

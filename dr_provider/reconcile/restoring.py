@@ -19,7 +19,7 @@ from dr_provider.reconcile.restart import may_run_unseen
 from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.view import PlanView
 
-__all__ = ["kept_as", "open_restores", "plan_restores", "record_array", "unfinished"]
+__all__ = ["end_void", "kept_as", "open_restores", "plan_restores", "record_array", "unfinished"]
 
 
 def open_restores(view: PlanView) -> dict[str, RestoreRecord]:
@@ -30,6 +30,18 @@ def open_restores(view: PlanView) -> dict[str, RestoreRecord]:
         for vm, record in sorted(view.restores.items())
         if epoch is not None and (record.site, record.epoch) == (epoch.site, epoch.number) and vm in view.spec.members
     }
+
+
+def end_void(view: PlanView, steps: Steps, *, after: Iterable[str]) -> None:
+    """End every restore of before: the epoch that it was meant for is about to be past."""
+    for vm, record in sorted(view.restores.items()):
+        if vm in view.topology.vms:
+            _end_void(vm, record, steps, after)
+
+
+def _end_void(vm: str, record: RestoreRecord, steps: Steps, after: Iterable[str]) -> None:
+    void = f"end the restore of VM {vm} to {record.point}, which is void by now"
+    steps.add("end-restore", vm, void, after=after, needed=False, vm=vm, site=record.site)
 
 
 def record_array(view: PlanView, vm: str, site: str) -> str:
@@ -63,8 +75,7 @@ def plan_restores(
         if spec is None:
             continue  # its record goes with the array's
         if vm not in under_way:
-            void = f"end the restore of VM {vm} to {record.point}, which is void by now"
-            steps.add("end-restore", vm, void, after=wait, needed=False, vm=vm, site=record.site)
+            _end_void(vm, record, steps, wait)
             continue
         host, why = _host(view, site, spec, record)
         why = why or _cannot(view, site, spec, record)

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from dr_provider.model.errors import DeviceFault, DrError, Refused
+from dr_provider.model.records import Owner
 from dr_provider.reconcile import run as runs
 from dr_provider.reconcile.actions import claims, reversing
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decision import Action
+from dr_provider.reconcile.drill import end_drill, start_drill
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.ownership import owner_of
 from dr_provider.reconcile.provision_vms import release_vm
@@ -257,6 +259,50 @@ def test_a_vm_that_is_being_set_back_is_not_mapped_with_another_of_its_volume(
 
     assert outcome.failures == ()
     assert lab.last("db") == {"db": 8}
+
+
+def test_a_restore_that_a_move_makes_void_is_ended_by_that_move(lab: Lab) -> None:
+    """Its record, clones and holds stayed until yet another run."""
+    point = lab.protect().point
+    assert point is not None
+    assert killed_at(lambda: restore_in_place(lab.world(), "db", point), "detach:db", "after")
+    for host in ("east-1", "east-2"):
+        lab.lose(f"host:{host}")
+
+    outcome = lab.move("west", word="1: no host answers")
+
+    assert outcome.failures == ()
+    assert lab.view().restores == {}
+    assert not any("restore" in hold for hold in _holds(lab))
+
+
+def test_a_drill_is_at_one_site(lab: Lab) -> None:
+    """One of the same name at another site took the VMs of the first for its own, and only one of the two was ended."""
+    owner = Owner("shop-test", "", "i1")
+    lab.protect()
+    start_drill(lab.world(), "shop", "west", "d1", owner)
+
+    with pytest.raises(Refused, match="drill d1 is at west, and its VMs carry its name; end it first"):
+        start_drill(lab.world(), "shop", "east", "d1", owner)
+
+    assert end_drill(lab.world(), "shop", "d1")["vms"] == 3
+
+
+def test_of_two_drills_of_one_name_the_end_leaves_nothing(lab: Lab) -> None:
+    """West was away when the one at east was made."""
+    owner = Owner("shop-test", "", "i1")
+    lab.protect()
+    start_drill(lab.world(), "shop", "west", "d1", owner)
+    lab.lose("site:west")
+    start_drill(lab.world(), "shop", "east", "d1", owner)
+    lab.heal("site:west")
+
+    end_drill(lab.world(), "shop", "d1")
+
+    view = lab.view()
+    arrays = [state for name in view.topology.arrays if (state := view.seen.array(name)) is not None]
+    assert view.drills == {}
+    assert {volume.kind for state in arrays for volume in state.volumes.values()} == {"data"}
 
 
 def _frozen(lab: Lab) -> set[str]:
