@@ -33,6 +33,7 @@ PURE = (
     "givenup",
     "identity",
     "clocks",
+    "resync",
     "view",
 )
 """Modules of dr_provider/reconcile that decide: no branch of them may be left out."""

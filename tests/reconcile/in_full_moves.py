@@ -180,6 +180,8 @@ MOVES: dict[str, tuple[PlanView, dict[str, Any]]] = {
         view(THREE, silent=["east"], west=replace(PARTLY, at={"vol-2": "foreign"})), {"site": "west", "word": WORD}),
     "three: a point found corrupt": (view(THREE, silent=["east"], records=corrupt(P2)), {"site": "west", "word": WORD}),
     "a point that is none": (view(), {"site": "west", "point": "nonsense"}),
+    "three: claimed, a third side that was written": (moved(THREE, claim=claim("east", 3), south=replace(RETURNED, vms="running")), {}),
+    "three: claimed, a third side to stop": (moved(THREE, claim=claim("east", 3), south=AT_REST), {}),
     # a restore has not ended
     "a restore open": (view(records=restoring()), {}),
     "a restore open, planned": (view(records=restoring()), {"site": "west"}),
