@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from dr_provider.model.errors import BadInput, DrError
+from dr_provider.model.records import Owner
 from dr_provider.reconcile.decision import Want
+from dr_provider.reconcile.drill import end_drill, start_drill
 from dr_provider.reconcile.protect import protect_plan
 from dr_provider.reconcile.provision_all import apply_all
+from dr_provider.reconcile.restore import restore_in_place
 from dr_provider.reconcile.run import Outcome, decide_plan, run_plan
 from dr_provider.reconcile.status import status_document
 from tests.soak.bench import PLAN, shop
@@ -194,6 +197,56 @@ class Recovery(Play):
         self.run("resolve", by, cut, lambda w: run_plan(w, PLAN, Want(site=keep, goal="resolve", word=said)))
         self.step()
 
+    @rule(by=operators, cut=cuts, commit=st.booleans(), word=st.booleans(), count=busy)
+    def end_window(self, by: str, cut: Cut | None, commit: bool, word: bool, count: int) -> None:
+        """Back to the side that a planned move left untouched, or not any more; in both cases refused where there is none."""
+        self._busy(count)
+        said = f"{self.truth.now.epoch.number}: what runs is no good" if word else None
+        want = Want(goal="commit" if commit else "rollback", word=said)
+        self.twice(want, by)
+        self.run(want.goal, by, cut, lambda w: run_plan(w, PLAN, want))
+        self.step()
+
+    @rule(data=st.data(), by=operators, cut=cuts, running=st.booleans())
+    def lose_a_host(self, data: st.DataObject, by: str, cut: Cut | None, running: bool) -> None:
+        """Of the active site; its VMs are restarted on another one there, if there is one."""
+        site = self.truth.now.epoch.site
+        host = data.draw(st.sampled_from(sorted(h.name for h in self.bench.topology.hosts_at(site))))
+        with self.bench.bench() as bench:
+            bench.lose(f"host:{host}", running=running)
+        self.faults.add(f"host:{host}")
+        COVERED.add("lost", f"active host{' (running)' if running else ''}")
+        want = Want(goal="restart")
+        self.twice(want, by)
+        self.run("restart", by, cut, lambda w: run_plan(w, PLAN, want))
+        self.step()
+
+    @rule(data=st.data(), by=operators, cut=cuts, back=st.integers(0, 3))
+    def restore(self, data: st.DataObject, by: str, cut: Cut | None, back: int) -> None:
+        """A VM is set back to a recovery point, in its place."""
+        view = self.truth.now.view
+        points = [p.id for p in view.points if p.complete_at(self.truth.now.epoch.site)]
+        if not points:
+            return
+        vm = data.draw(st.sampled_from(sorted(view.topology.vms)))
+        self.truth.set_back.add(vm)
+        self.run("restore", by, cut, lambda w: restore_in_place(w, vm, points[-1 - back % len(points)]))
+        self.step()
+
+    @rule(data=st.data(), by=operators, cut=cuts, end=st.booleans())
+    def drill(self, data: st.DataObject, by: str, cut: Cut | None, end: bool) -> None:
+        site = data.draw(st.sampled_from(self.bench.sites))
+        self.run(
+            "drill",
+            by,
+            cut,
+            lambda w: start_drill(w, PLAN, site, "rehearsal", Owner(self.bench.topology.name, "", "drill")),
+        )
+        self.step()
+        if end:
+            self.run("end of a drill", by, cut, lambda w: end_drill(w, PLAN, "rehearsal"))
+            self.step()
+
     @rule(by=operators, cut=cuts)
     def apply(self, by: str, cut: Cut | None) -> None:
         self.run("apply", by, cut, lambda w: apply_all(w, self.bench.lines.append))
@@ -222,8 +275,12 @@ class Recovery(Play):
         self.since_rest = 0
         for target in sorted(self.faults):
             self.mend(target)
-        self.clock.forward(1)
+        self.clock.forward(30)  # no commit window is open any more
         self.step()
+        if self.truth.now.view.drills:
+            ended = self.run("last end of a drill", "anna", None, lambda w: end_drill(w, PLAN, "rehearsal"))
+            assert not isinstance(ended, DrError), f"at rest, the end of a drill: {ended}"
+            self.step()
         result = self._converge(keep)
         if self.edited:
             # What nobody has made before is made by apply, and not by a run.

@@ -62,15 +62,23 @@ class Play(RuleBasedStateMachine):
         self.truth: Truth
         self.bench: SoakBench
 
-    @initialize(seed=st.integers(0, 999), hosts=st.sampled_from([1, 1, 2]))
-    def make(self, seed: int, hosts: int) -> None:
+    @initialize(
+        seed=st.integers(0, 999),
+        hosts=st.sampled_from([1, 1, 2]),
+        window=st.sampled_from([False, False, True]),
+        restart=st.booleans(),
+    )
+    def make(self, seed: int, hosts: int, window: bool, restart: bool) -> None:
         folder = Path(tempfile.mkdtemp(prefix="dr-soak-", dir=in_memory()))
         self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
         self._stack.enter_context(alone(seed, self.clock, self._machine))
         perform = vars(runs)["perform"]
         self._stack.callback(vars(runs).__setitem__, "perform", perform)
         vars(runs)["perform"] = self._perform(perform)
-        self.bench = SoakBench(folder, self.document(hosts))
+        document = self.document(hosts)
+        document["plans"][PLAN] |= {"commitWindow": "10m"} if window else {}
+        document["plans"][PLAN] |= {"restart": "in-site"} if restart else {}
+        self.bench = SoakBench(folder, document)
         self._stack.callback(self.bench.close)
         self.run("made", "anna", None, lambda w: apply_all(w, self.bench.lines.append))
         self.truth = Truth(picture_of(self.bench.see()))
