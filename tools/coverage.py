@@ -34,6 +34,7 @@ PURE = (
     "identity",
     "clocks",
     "resync",
+    "late",
     "view",
 )
 """Modules of dr_provider/reconcile that decide: no branch of them may be left out."""

@@ -15,7 +15,7 @@ from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Action, Decision, Loss, Want
 from dr_provider.reconcile.fencing import pin_steps
 from dr_provider.reconcile.identity import others_volumes
-from dr_provider.reconcile.late import add_late, as_if_there, late_if_kept
+from dr_provider.reconcile.late import add_late, as_if_there, late_volumes
 from dr_provider.reconcile.repair import decide_repair, fence_mapped, hold_still, look_at_stale
 from dr_provider.reconcile.restoring import end_void
 from dr_provider.reconcile.resync import at_site, restore_copies
@@ -137,7 +137,7 @@ def decide_resolve(view: PlanView, want: Want) -> Decision:
     if claim is not None and (claim.kind != "resolve" or claim.site != keep):
         return decision.with_refusal(_claimed(plan, claim))
     refused = [f"plan {plan}: {reason}" for reason in view.silent_arrays(keep).values()]
-    came = {late.volume for late in late_if_kept(view, keep)}
+    came = {late.volume for late in late_volumes(view, keep)}
     refused += [
         f"plan {plan}: volume {name} is not at {keep} as one that can be written" for name in view.volume_names
         if view.array_state(name, keep) is not None and name not in came and not ((v := view.volume(name, keep)) and v.writable)
@@ -238,7 +238,7 @@ def _resolve_steps(
             )
     sentence = f"commit epoch {number}: plan {plan} goes on at {keep}, and the split is ended"
     commit = steps.add("commit", "", sentence, after=proved, site=keep)
-    came = late_if_kept(view, keep)
+    came = late_volumes(view, keep)
     late = add_late(view, came, keep, steps, after=[commit], last=steps.ids("stop", "fence"))
     view = as_if_there(view, came, keep)
     end_void(view, steps, after=[commit])

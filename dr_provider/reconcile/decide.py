@@ -144,7 +144,7 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
         if came := late_volumes(view, origin):
             add_late(view, came, origin, steps, after=steps.ids("stop", "fence"))
             view = as_if_there(view, came, origin)
-            source = look_at_source(view, origin, target, claim)
+            source = look_at_source(view, origin, target, None)
         held_still = steps.ids("stop", "fence", "end-window", *LATE)
         warnings += restore_copies(view, origin, [target], steps, after=held_still)
         prelude = [action.id for action in steps.actions]

@@ -20,7 +20,7 @@ from dr_provider.protection.lines import meet
 from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.view import PlanView
 
-__all__ = ["LATE", "Late", "add_late", "as_if_there", "late_after", "late_if_kept", "late_volumes"]
+__all__ = ["LATE", "Late", "add_late", "as_if_there", "late_after", "late_volumes"]
 
 LATE = ("take-over", "bring-late", "make-late")
 """The verbs of `add_late`."""
@@ -35,15 +35,8 @@ class Late:
     holder: str = ""
 
 
-def late_volumes(view: PlanView, active: str, *, spared: Collection[str | None] = ()) -> tuple[Late, ...]:
-    """Those of the epoch in force. `spared`: sites that nothing is to be taken from now."""
-    if view.epoch is None or view.claim is not None or view.split is not None:
-        return ()
-    return late_if_kept(view, active, spared=spared)
-
-
-def late_if_kept(view: PlanView, site: str, *, spared: Collection[str | None] = ()) -> tuple[Late, ...]:
-    """Those of a site that the plan goes on at as it stands there."""
+def late_volumes(view: PlanView, site: str, *, spared: Collection[str | None] = ()) -> tuple[Late, ...]:
+    """Those of a site that the plan goes on at as it stands there. `spared`: sites that nothing is to be taken from now."""
     stood = _stood_at(view, site)
     if stood is None:
         return ()

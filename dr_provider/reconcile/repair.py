@@ -172,8 +172,10 @@ def stop_stale(
 ) -> dict[str, Stale]:
     """Stop and unmap what stale sites still run; put a split on record first where one may have written. By site."""
     found = {other: look_at_stale(view, epoch, other) for other in others}
-    written = {other: side.evidence for other, side in found.items() if side.evidence}
-    _stop_past(view, epoch.site, found, written, epoch.point, steps, after)
+    wait, written = list(after), {other: side.evidence for other, side in found.items() if side.evidence}
+    if written:
+        wait = _on_record(epoch.site, written, epoch.point or "", steps, wait)
+    _stop_past(view, epoch.site, found, steps, wait)
     return found
 
 
@@ -181,7 +183,7 @@ def stop_third(view: PlanView, epoch: Epoch, others: Iterable[str], steps: Steps
     """The same for third sides that came back in the middle of a move, which has to go on. The evidence of those that were written, by site:
     they are for `split_off`, since a split on record before the commit would be over with it."""
     found = {other: look_at_stale(view, epoch, other).evidence for other in others}
-    _stop_past(view, epoch.site, [other for other in found if not found[other]], {}, None, steps, ())
+    _stop_past(view, epoch.site, [other for other in found if not found[other]], steps, ())
     return {other: evidence for other, evidence in found.items() if evidence}
 
 
@@ -189,28 +191,26 @@ def split_off(
     view: PlanView, target: str, written: Mapping[str, list[str]], fork: str, steps: Steps, *, after: Iterable[str]
 ) -> None:
     """Put third sides that were written on record once the target's epoch is committed, and stop them then."""
-    _stop_past(view, target, written, written, fork, steps, after)
-
-
-def _stop_past(
-    view: PlanView,
-    active: str,
-    others: Iterable[str],
-    written: Mapping[str, list[str]],
-    fork: str | None,
-    steps: Steps,
-    after: Iterable[str],
-) -> None:
-    wait = list(after)
     if written:
-        sides = " and ".join((active, *written))
-        much = "both" if len(written) == 1 else "all"
-        sentence = f"put on record that {sides} have {much} been written (split)"
-        evidence = "\n".join(line for lines in written.values() for line in lines)
-        wait.append(
-            steps.add("split", "+".join(written), sentence, after=wait, sites=",".join((active, *written)),
-                      fork=fork or "", evidence=evidence)
-        )  # fmt: skip
+        _stop_past(view, target, written, steps, _on_record(target, written, fork, steps, after))
+
+
+def _on_record(
+    active: str, written: Mapping[str, list[str]], fork: str, steps: Steps, after: Iterable[str]
+) -> list[str]:
+    """Put a split on record; ids of what is to be waited for."""
+    wait, sides = list(after), (active, *written)
+    much = "both" if len(written) == 1 else "all"
+    sentence = f"put on record that {' and '.join(sides)} have {much} been written (split)"
+    evidence = "\n".join(line for lines in written.values() for line in lines)
+    put = steps.add(
+        "split", "+".join(written), sentence, after=wait, sites=",".join(sides), fork=fork, evidence=evidence
+    )
+    return [*wait, put]
+
+
+def _stop_past(view: PlanView, active: str, others: Iterable[str], steps: Steps, after: Iterable[str]) -> None:
+    wait = list(after)
     for other in others:
         why = f"{other} is past, the plan is active at {active}"
         hold_still(view, other, steps, why, [standing(view, n, active, other) for n in view.volume_names], after=wait)

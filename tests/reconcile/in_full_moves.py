@@ -182,6 +182,8 @@ MOVES: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "a point that is none": (view(), {"site": "west", "point": "nonsense"}),
     "three: claimed, a third side that was written": (moved(THREE, claim=claim("east", 3), south=replace(RETURNED, vms="running")), {}),
     "three: claimed, a third side to stop": (moved(THREE, claim=claim("east", 3), south=AT_REST), {}),
+    "three: claimed at a point, a third side that was written": (
+        moved(THREE, claim=claim("east", 3, point=P2.id, word="2: gone"), silent=["west"], south=replace(RETURNED, vms="running")), {}),
     # a restore has not ended
     "a restore open": (view(records=restoring()), {}),
     "a restore open, planned": (view(records=restoring()), {"site": "west"}),

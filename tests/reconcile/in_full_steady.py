@@ -9,7 +9,7 @@ from dr_provider.model import keys
 from dr_provider.model.codec import dump
 from dr_provider.model.records import Owner, Tombstone
 from dr_provider.reconcile.view import PlanView
-from tests.reconcile.in_full_moves import AT_REST, CASCADE, NEW, RESOLVE, THREE, TWINS, TWO, restoring
+from tests.reconcile.in_full_moves import AT_REST, CASCADE, NEW, RESOLVE, THREE, TWINS, TWO, WORD, restoring
 from tests.reconcile.test_decide import NONE_RUN
 from tests.reconcile.test_fencing import (
     DARK,
@@ -24,7 +24,7 @@ from tests.reconcile.test_fencing import (
 )
 from tests.reconcile.test_repair import BY_WORD, OURS
 from tests.reconcile.test_restart import clustered
-from tests.reconcile.test_window import OPEN, ROLLBACK, UNTOUCHED, left
+from tests.reconcile.test_window import OPEN, ROLLBACK, UNTOUCHED, WINDOW, left
 from tests.support.situations import (
     ABSENT,
     ACTIVE,
@@ -54,6 +54,9 @@ STONE = Tombstone("vm", "gone", PLAN, minute(250), "0200")
 REMOVED = {"west-a": {keys.tombstone_key(NAME, "vm", "gone"): dump(STONE)}}
 ALL = split("west", "south", "east")
 CALLED_OFF = epoch(2, "west", id="off", state="aborted")
+OLD1, OLD2 = replace(P1, before=("vol-2",)), replace(P2, before=("vol-2",))
+NOTHING_THERE = Side("replica", (OLD1, OLD2), at={"vol-2": "absent"})
+"""Of vol-2, which came to the plan after the points."""
 
 
 def forgotten(seen: PlanView) -> PlanView:
@@ -145,6 +148,11 @@ STEADY: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "an absent copy, another out of line": (moved(east=replace(RETURNED, mapped=False, at={"vol-1": "absent"})), {}),
     "no point is whole yet": (
         view(east=replace(ACTIVE, points=(replace(P1, unsealed=("vol-1",)),)), west=replace(REPLICA, points=(replace(P1, unsealed=("vol-1",)),))), {}),
+    "the first copy of a volume, beside a copy out of line": (
+        moved(THREE, points=(OLD1, OLD2, replace(NEW[-1], before=("vol-2",))), east=replace(RETURNED, points=(OLD1, OLD2), mapped=False, at={"vol-2": "absent"}),
+              south=NOTHING_THERE), {}),
+    "the first copy of a volume in the first epoch, beside a copy out of line": (
+        view(THREE, east=replace(ACTIVE, points=(OLD1, OLD2)), west=NOTHING_THERE, south=replace(NOTHING_THERE, copies="writable")), {}),
     "a cascade to catch up": (view(CASCADE, epochs=(epoch(), epoch(2, "west"), epoch(3))), {}),
     "two arrays a side, one silent": (moved(TWO, east=replace(RETURNED, mapped=False), silent=["east-b"]), {}),
     "two arrays a side, one silent, the word": (
@@ -197,7 +205,6 @@ BESIDE: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "split: both forced, the second runs": (view(THREE, epochs_at=TWINS, west=replace(NONE_RUN, mapped=True), south=ACTIVE), {}),
 }  # fmt: skip
 
-OLD1, OLD2 = replace(P1, before=("vol-2",)), replace(P2, before=("vol-2",))
 ONLY = Point(3, lacking=("vol-1",))
 """vol-2 came to the plan after the point that it was moved at; all that is known of it is a snapshot of its own."""
 AT_OLD2 = (epoch(), epoch(2, "west", kind="disaster", word="1: power lost at east", point=OLD2.id))
@@ -217,6 +224,28 @@ LATE: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "late: failback, a stale side to stop": (
         moved(epochs=AT_OLD2, west=HERE, east=replace(HAS_IT, vms=AT_REST.vms, mapped=("db",))), {"site": "east"}),
     "late: failback, at the other site": (moved(epochs=AT_OLD2, west=NOT_HERE, east=HAS_IT), {"site": "east"}),
+    "late: a destination, beside a side that was written": (
+        moved(epochs=AT_OLD2, west=HERE, east=replace(HAS_IT, vms="running", changed=512)), {}),
+    "late: a destination, where nobody can be asked": (
+        moved(epochs=(epoch(), epoch(2, "west", point=OLD2.id)), west=HERE, east=HAS_IT, silent=["east"]), {}),
+    "late: at the side that a window leaves untouched": (
+        left(replace(OPEN, point=OLD2.id), west=NOT_HERE, east=HAS_IT), {}),
+    "late: after a move at a point before it": (
+        view(east=replace(ACTIVE, points=(OLD1, OLD2, ONLY)), west=NOTHING_THERE), {"site": "west", "point": OLD1.id}),
+    "late: after a move at a point before it, with a window": (
+        view(WINDOW, east=replace(ACTIVE, points=(OLD1, OLD2, ONLY)), west=NOTHING_THERE), {"site": "west", "point": OLD1.id}),
+    "late: after a move beside a third side that was written": (
+        moved(THREE, epochs=AT_OLD2, claim=claim("east", 3, point=OLD1.id, word="2: gone"), silent=["west"],
+              east=NOTHING_THERE, south=replace(HAS_IT, vms="running", changed=512)), {}),
+    "late: after a disaster, a destination of it there": (
+        view(silent=["east"], west=Side("replica", (OLD1, OLD2, ONLY))), {"site": "west", "word": WORD}),
+    "late: a destination at one other site, written at the next": (
+        moved(THREE, epochs=AT_OLD2, west=NOT_HERE, east=replace(HAS_IT, copies="replica"), south=replace(HAS_IT, vms="none")), {}),
+    "late: written at one other site, a destination at the next": (
+        moved(THREE, epochs=AT_OLD2, west=NOT_HERE, east=HAS_IT, south=replace(HAS_IT, copies="replica", vms="none")), {}),
+    "late: in use since, and lost": (moved(epochs=AT_OLD2, west=replace(NOT_HERE, points=(OLD1, OLD2, NEW[-1])), east=HAS_IT), {}),
+    "late: beyond reach": (
+        moved(THREE, epochs=AT_OLD2, west=NOT_HERE, east=HAS_IT, cut=["east-a/west-a", "east-a/south-a"], south=NOTHING_THERE), {}),
     "late: resolve": (
         moved(epochs=AT_OLD2, split=split(), west=HERE, east=replace(HAS_IT, vms="running", changed=512)), {"goal": "resolve", "site": "west"}),
     "late: resolve, at the other site": (
