@@ -11,7 +11,7 @@ from dr_provider.model.topology import DiskSpec, VmSpec
 from dr_provider.model.vm import VmDefinition
 from dr_provider.reconcile.view import PlanView
 
-__all__ = ["given_up", "had_lun"]
+__all__ = ["given_up", "had_lun", "is_lost"]
 
 
 def had_lun(view: PlanView, vm: str, lun: str, site: str) -> bool:
@@ -23,6 +23,20 @@ def had_lun(view: PlanView, vm: str, lun: str, site: str) -> bool:
         if text and any(disk.lun == lun for disk in load(VmDefinition, text, f"{point.id}, VM {vm}").disks):
             return True
     return False
+
+
+def is_lost(view: PlanView, vm: VmSpec, disk: DiskSpec, site: str) -> bool:
+    """Whether the disk was made at the site and is missing from its volume, which is there. A LUN of its name in another volume is that of a
+    VM which had the name before."""
+    lun, volume, array = (
+        keys.lun_name(vm.name, disk.role),
+        view.volume(disk.volume, site),
+        view.copy_array(disk.volume, site),
+    )
+    if volume is None or lun in volume.luns or view.never_made("lun", lun) or not had_lun(view, vm.name, lun, site):
+        return False
+    there = view.seen.array(array)
+    return there is not None and not any(lun in v.luns for v in there.volumes.values() if v.kind == "data")
 
 
 def given_up(view: PlanView, vm: VmSpec, site: str) -> tuple[DiskSpec, ...]:

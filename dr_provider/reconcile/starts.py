@@ -13,7 +13,7 @@ from dr_provider.model.records import Epoch
 from dr_provider.model.state import Silent
 from dr_provider.model.topology import VmSpec
 from dr_provider.reconcile.fencing import taken_over, witness_vouches
-from dr_provider.reconcile.givenup import given_up
+from dr_provider.reconcile.givenup import given_up, is_lost
 from dr_provider.reconcile.held import check_running, hold_up
 from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.restart import isolate, may_run_unseen, same_cluster, unseen
@@ -220,11 +220,14 @@ def not_running(
 
 
 def _gone(view: PlanView, vm: VmSpec, site: str) -> str:
-    """Why the VM cannot be started where its array or its volume is not there; one that runs, may run unseen or is still to be made is not meant."""
+    """Why the VM cannot be started where its array, its volume or a disk in it is not there; one that runs, may run unseen or is still to be made
+    is not meant, nor a disk that is being set back."""
     known = view.place(vm.name, site)
     if (known is not None and view.runs_at(known)) or may_run_unseen(view, vm, site) or view.never_made("vm", vm.name):
         return ""
     lost = any(view.volume(name, site) is None for name in vm.volumes())
+    if not lost and vm.name not in open_restores(view):
+        lost = any(is_lost(view, vm, disk, site) for disk in vm.disks)
     return _lacking(view, vm, site) if lost else ""
 
 
@@ -241,5 +244,10 @@ def _lacking(view: PlanView, vm: VmSpec, site: str) -> str:
                 f"VM {vm.name}: it does not run, and volume {disk.volume} with its disk {disk.role} is not on {array}"
             )
         if keys.lun_name(vm.name, disk.role) not in volume.luns and disk not in anew:
+            if is_lost(view, vm, disk, site):
+                return (
+                    f"VM {vm.name}: it does not run, and its disk {disk.role} is lost: it was made in volume {disk.volume} and is missing there on {array}; "
+                    f"it is not made anew, since that would hide the loss: dr restore {vm.name} --point POINT sets it back (dr points lists them)"
+                )
             return f"VM {vm.name}: its disk {disk.role} is not in volume {disk.volume} at {site} (added after the recovery point); `up` makes it"
     return ""

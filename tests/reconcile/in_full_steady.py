@@ -8,6 +8,7 @@ from typing import Any
 from dr_provider.model import keys
 from dr_provider.model.codec import dump
 from dr_provider.model.records import Owner, Tombstone
+from dr_provider.model.state import LunState
 from dr_provider.reconcile.view import PlanView
 from tests.reconcile.in_full_moves import AT_REST, CASCADE, NEW, RESOLVE, THREE, TWINS, TWO, WORD, restoring
 from tests.reconcile.test_decide import NONE_RUN
@@ -70,6 +71,16 @@ def made(lun: str) -> dict[str, dict[str, str]]:
     return {"east-a": {keys.owner_key(NAME, "lun", lun): dump(Owner(NAME, "", "i1"))}}
 
 
+def in_another(seen: PlanView) -> PlanView:
+    """East has a LUN of db's in vol-2 too, which is not the volume of its disk."""
+    array = seen.seen.array("east-a")
+    assert array is not None
+    vol = array.volumes["vol-2"]
+    vol = replace(vol, luns={**vol.luns, "db.root": LunState("db.root", 4096, True, None)})
+    arrays = {**seen.seen.arrays, "east-a": replace(array, volumes={**array.volumes, "vol-2": vol})}
+    return replace(seen, seen=replace(seen.seen, arrays=arrays))
+
+
 def without_db(point: Point) -> Point:
     return replace(point, definitions=("app", "web"))
 
@@ -100,11 +111,14 @@ STEADY: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "a VM to start that waits for one that runs": (
         view(shop(health={"tcp": 5432}), east=replace(ACTIVE, vms={"db": "running", "app": "off", "web": "off"})), {}),
     "a silent host, others of its cluster": (view(shop(clustered), silent=["east-1"]), {}),
-    "a disk that came after the point, its VM off": (
+    "a disk that the points hold was lost, its VM off": (
         moved(west=replace(NONE_RUN, no_luns=("db.root",), points=(P1, P2, OURS)), records=made("db.root")), {}),
     "a disk that never came to this side, its VM off": (
         moved(west=replace(NONE_RUN, no_luns=("db.root",), points=(without_db(P1), without_db(OURS))), east=replace(LEFT, points=()), records=made("db.root")), {}),
     "a disk that was lost at home": (view(east=replace(NONE_RUN, no_luns=("db.root",)), records=made("db.root")), {}),
+    "a disk whose name another volume has, its VM off": (in_another(view(east=replace(NONE_RUN, no_luns=("db.root",)), records=made("db.root"))), {}),
+    "a disk that was lost and is being set back": (
+        view(east=replace(NONE_RUN, no_luns=("db.root",)), records={"east-a": {**made("db.root")["east-a"], **restoring()["east-a"]}}), {}),
     "off after a disaster without a word": (
         moved(epochs=(epoch(), epoch(2, "west", kind="disaster")), west=replace(NONE_RUN, points=(P1, P2)), silent=["east"]), {}),
     "off after a move by the word": (

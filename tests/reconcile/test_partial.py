@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from dr_provider.model import keys
+from dr_provider.model.codec import dump
 from dr_provider.model.records import Owner
 from dr_provider.model.state import Reservation
 from dr_provider.model.vm import VmDefinition
 from dr_provider.reconcile.run import Outcome
 from tests.support.kills import watched
 from tests.support.lab import Lab
-from tests.support.situations import ACTIVE, P1, P2, Point, Side, answer, epoch, ids, moved, shop, view
+from tests.support.situations import ACTIVE, NAME, P1, P2, Point, Side, answer, epoch, ids, moved, shop, view
 from tests.support.situations import tree as by_id
 
 WORD = "1: power lost at east"
@@ -121,6 +123,18 @@ def test_a_vm_whose_volume_is_lost_is_waited_for(on_failure: str, started: list[
     decision = answer(moved(_shop(on_failure), west=LOST))
     assert [action for action in ids(decision) if action.startswith("start:")] == started
     assert [line for line in decision.degraded if "it waits for" in line] == waits[:1], "web has its own reason"
+
+
+@pytest.mark.parametrize(("on_failure", "started"), [("wait", []), ("continue", ["start:app", "start:web"])])
+def test_a_vm_whose_disk_is_lost_is_waited_for(on_failure: str, started: list[str]) -> None:
+    """In the first epoch, too: what was made and is missing was not added after any recovery point."""
+    made = {keys.owner_key(NAME, "lun", "db.root"): dump(Owner(NAME, "", "i1"))}
+    decision = answer(
+        view(_shop(on_failure), east=Side(vms="off", no_luns=("db.root",)), records={"east-a": made}),
+    )
+    assert [action for action in ids(decision) if action.startswith("start:")] == started
+    assert "its disk root is lost" in decision.degraded[0]
+    assert "dr restore db --point POINT" in decision.degraded[0]
 
 
 def test_a_vm_without_room_is_waited_for() -> None:
