@@ -10,7 +10,8 @@ from dr_provider.model import keys
 from dr_provider.model.errors import DrError
 from dr_provider.model.records import Owner
 from dr_provider.model.state import Observation
-from dr_provider.model.topology import PlanSpec
+from dr_provider.model.topology import CopySpec, PlanSpec, Topology, VolumeSpec
+from dr_provider.protection.lines import hops
 from dr_provider.reconcile import ownership
 from dr_provider.reconcile.decision import Want
 from dr_provider.reconcile.provision import LunResult, VolumeResult, ensure_lun, ensure_volume
@@ -69,7 +70,8 @@ def _apply_plan(world: World, plan: PlanSpec, each: Callable[[Iterable[Callable[
         ]
     )
     world.look(refresh=True)
-    for copies in zip_longest(*(v.feeders_first for v in volumes)):  # a copy that feeds another is made before it
+    # A copy that feeds another is made before it.
+    for copies in zip_longest(*(_outwards(v, world.view(plan.name).active, topology) for v in volumes)):
         each(
             [
                 lambda v=v, c=copy.array: ensure_mirror(  # type: ignore[misc]
@@ -82,6 +84,16 @@ def _apply_plan(world: World, plan: PlanSpec, each: Callable[[Iterable[Callable[
     placed = Placed()
     for tier in plan.tiers:
         each([lambda vm=vm: ensure_vm(world, vm, _vm_owner(world, seen, vm), placed=placed) for vm in tier.members])  # type: ignore[misc]
+
+
+def _outwards(volume: VolumeSpec, site: str | None, topology: Topology) -> list[CopySpec]:
+    """The volume's mirrors in the order in which data goes from the site where its plan is active: away from home that is another one."""
+    root = topology.copy_at(volume.name, site) if site is not None else None
+    active = root or volume.home
+    return sorted(
+        volume.feeders_first,
+        key=lambda copy: hops(volume, active, volume.home if copy.array == active else copy.array),
+    )
 
 
 def _attempt(call: Callable[[], Applied]) -> Applied:

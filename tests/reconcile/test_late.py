@@ -189,3 +189,21 @@ def test_what_the_active_side_had_and_lacks_is_lost_and_not_made_anew(lab: Lab) 
         },
     )
     assert late_volumes(replace(view, seen=seen), "west") == ()
+
+
+@pytest.mark.parametrize("via", [None, {"south-a": "west-a"}], ids=["fan-out", "cascade"])
+@pytest.mark.parametrize("active", ["west", "south"])
+def test_a_volume_that_is_added_away_from_home_comes_to_every_site_by_one_apply(
+    tmp_path: Path, active: str, via: dict[str, str] | None
+) -> None:
+    """The mirror beyond home was asked for before home had the volume, and was left for the next run."""
+    sites: dict[str, Any] = {"sites": ("east", "west", "south"), "hosts_per_site": 1, "via": via}
+    lab = Lab(tmp_path, source_budget="300ms", **sites)
+    lab.protect()
+    lab.move(active)
+    lab.protect()
+    declare(lab, with_logs, **sites)
+    applied = lab.apply()
+    assert [one for one in applied if isinstance(one, DrError) or one.pending] == []
+    assert lab.decide().actions == ()
+    assert protected(lab)
