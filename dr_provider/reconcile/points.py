@@ -12,17 +12,21 @@ from itertools import takewhile
 from dr_provider.protection.catalogue import RecoveryPoint, choose_point
 from dr_provider.reconcile.view import PlanView
 
-__all__ = ["best_point", "fetches", "full_copies", "named_point", "parts_at"]
+__all__ = ["best_point", "fetches", "full_copies", "lacking_at", "named_point", "parts_at"]
+
+
+def lacking_at(point: RecoveryPoint, target: str) -> tuple[str, ...]:
+    """The volumes whose part of the point the target lacks."""
+    at = point.sites.get(target)
+    return tuple(
+        name for name in point.members if at is None or name not in at.arrays or name in (*at.missing, *at.unsealed)
+    )
 
 
 def fetches(view: PlanView, point: RecoveryPoint, target: str) -> Mapping[str, str] | None:
     """The volumes whose part of the point the target lacks, each with the site that it is fetched from; None: some part is not to be had."""
-    at = point.sites.get(target)
-    lacking = [
-        name for name in point.members if at is None or name not in at.arrays or name in (*at.missing, *at.unsealed)
-    ]
     found: dict[str, str] = {}
-    for name in lacking:
+    for name in lacking_at(point, target):
         sources = [
             site
             for site in view.others(target)
@@ -85,11 +89,17 @@ def named_point(view: PlanView, target: str, wish: str) -> RecoveryPoint:
 
 
 def parts_at(points: Iterable[RecoveryPoint], target: str, beyond: RecoveryPoint) -> tuple[str, ...]:
-    """Sentences on newer groups of which the target has parts only: they are kept beside, and are no recovery points."""
+    """Sentences on newer groups of which the target has parts only, or that were found corrupt there: they are kept beside, and are not used."""
     said = []
     for point in points:
         at = point.sites.get(target)
         if at is None or point.order <= beyond.order or at.complete:
+            continue
+        if at.corrupt:
+            said.append(
+                f"recovery point {point.id} is newer, and was found corrupt at {target} ({', '.join(at.corrupt)}), so it is passed over; "
+                f"what {target} has of it is kept as safety copies"
+            )
             continue
         said.append(
             f"recovery point {point.id} is newer, and {target} has it of {', '.join(sorted(at.arrays))} only, and the rest is not to be had; "

@@ -10,7 +10,7 @@ from dr_provider.model.records import Claim, Epoch
 from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.reconcile.decision import Decision, Loss, Want
 from dr_provider.reconcile.fencing import fence_of, granted_elsewhere, unproved
-from dr_provider.reconcile.points import best_point, fetches, named_point
+from dr_provider.reconcile.points import best_point, fetches, lacking_at, named_point
 from dr_provider.reconcile.source import Source, final_kind
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.word import Word, ask_for_word
@@ -98,9 +98,12 @@ def choose(
     """The point to break at, whether a final snapshot comes (then the point is known only after it), or the sentence why neither is to be had."""
     if claim is not None and claim.point is not None:
         fixed = next((p for p in view.points if p.id == claim.point), None)
-        if fixed is None or _to_be_had(view, claim, fixed, target):
+        if fixed is None or fixed.complete_at(target) or fetches(view, fixed, target) is not None:
             return fixed, False, ""
-        # Its missing parts were to come from a copy that is silent by now, and nothing has been broken.
+        # Its missing parts were to come from a copy that is silent by now.
+        broken = [name for name in view.volume_names if is_broken(view, claim, name, target)]
+        if broken:
+            return fixed, False, _half_broken(view, claim, fixed, target, broken)
     elif want.point is not None:
         return named_point(view, target, want.point), False, ""
     elif source.final:
@@ -116,11 +119,16 @@ def choose(
     return best, False, ""
 
 
-def _to_be_had(view: PlanView, claim: Claim, point: RecoveryPoint, target: str) -> bool:
-    """Whether the point that a claim names is still one that its move can end at."""
-    if point.complete_at(target) or fetches(view, point, target) is not None:
-        return True
-    return any(is_broken(view, claim, name, target) for name in view.volume_names)
+def _half_broken(view: PlanView, claim: Claim, point: RecoveryPoint, target: str, broken: list[str]) -> str:
+    """Why a move that has broken some volumes at its point cannot go on: the others cannot be broken at it. Empty: all that lack it are broken."""
+    plan, lacking = view.spec.name, [name for name in lacking_at(point, target) if name not in broken]
+    if not lacking:
+        return ""
+    return (
+        f"plan {plan}: {', '.join(broken)} at {target} is broken at recovery point {point.id} already, and {target} lacks that point of "
+        f"{', '.join(lacking)}, which cannot be fetched from any site that answers; bring back a site that has it and run this again, or call the move "
+        f"off with dr abort {plan} and move at a point that is whole at {target}"
+    )
 
 
 def needs_word(

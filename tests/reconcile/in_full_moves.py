@@ -56,6 +56,7 @@ CASCADE = shop(sites=["east", "west", "south"], via={"south-a": "west-a"})
 WORD = "1: power lost at east"
 BEHIND = replace(REPLICA, points=(P1,))
 PARTLY = replace(REPLICA, points=(P1, replace(P2, lacking=("vol-2",))))
+HALF_BROKEN = replace(PARTLY, at={"vol-1": "writable"})
 TWINS = {"west-a": [epoch(2, "west", id="b")], "south-a": [epoch(2, "south", id="c")], "east-a": [epoch()]}
 NEW = (P1, P2, Point(1, 2, "west"))
 FORCED = (epoch(), epoch(2, "west", kind="disaster", word=WORD, point=P2.id))
@@ -109,6 +110,12 @@ MOVES: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "three: disaster, a part not to be had": (view(THREE, silent=["east", "south"], west=PARTLY), {"site": "west", "word": WORD}),
     "three: a claimed point not to be had any more": (
         view(THREE, silent=["east", "south"], west=PARTLY, claim=claim(point=P2.id, word=WORD, proof=VMS)), {}),
+    "three: a claimed point not to be had any more, broken in part": (
+        view(THREE, silent=["east", "south"], west=HALF_BROKEN, claim=claim(point=P2.id, word=WORD, proof=VMS)), {}),
+    "three: a claimed point, broken in part": (
+        view(THREE, silent=["east"], west=HALF_BROKEN, claim=claim(point=P2.id, word=WORD, proof=VMS)), {}),
+    "three: a claimed point whose part is gone from what is broken": (
+        view(THREE, silent=["east", "south"], west=replace(HALF_BROKEN, at={"vol-2": "writable"}), claim=claim(point=P2.id, word=WORD, proof=VMS)), {}),
     "three: both survivors forced": (view(THREE, epochs_at=TWINS, west=ACTIVE, south=ACTIVE), {}),
     "three: resolved": (view(THREE, epochs_at=TWINS, split=split("west", "south"), west=ACTIVE, south=ACTIVE), {"site": "south", "goal": "resolve"}),
     "three: two copies out of line": (
@@ -179,6 +186,10 @@ MOVES: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "three: a part missing of a copy of another line": (
         view(THREE, silent=["east"], west=replace(PARTLY, at={"vol-2": "foreign"})), {"site": "west", "word": WORD}),
     "three: a point found corrupt": (view(THREE, silent=["east"], records=corrupt(P2)), {"site": "west", "word": WORD}),
+    "three: a point found corrupt, named": (
+        view(THREE, silent=["east"], records=corrupt(P2)), {"site": "west", "point": P2.id, "word": WORD}),
+    "three: a point found corrupt, in parts": (
+        view(THREE, silent=["east", "south"], records=corrupt(P2), west=PARTLY), {"site": "west", "word": WORD}),
     "a point that is none": (view(), {"site": "west", "point": "nonsense"}),
     "three: claimed, a third side that was written": (moved(THREE, claim=claim("east", 3), south=replace(RETURNED, vms="running")), {}),
     "three: claimed, a third side to stop": (moved(THREE, claim=claim("east", 3), south=AT_REST), {}),

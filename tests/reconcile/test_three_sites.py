@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dr_provider.arrays.embedded.array import EmbeddedArray
 from dr_provider.model.errors import BadInput, DeviceFault, MoveFailed, Refused
 from dr_provider.protection.catalogue import newest
 from tests.support.lab import Lab
+from tests.support.situations import P1, P2, REPLICA, answer, claim, ids, shop, view
 
 SITES = ("east", "west", "south")
 FAN_OUT: dict[str, str] = {}
@@ -209,6 +211,24 @@ def test_the_third_site_falls_silent_in_the_middle(tmp_path: Path) -> None:
     outcome = lab.move("west")
     assert (outcome.point, outcome.failures) == (before, ())
     assert set(lab.last().values()) == {10}
+
+
+def test_a_part_that_is_gone_when_others_are_broken_refuses_with_what_to_do() -> None:
+    """Vol-1 was broken at the newest point; what came of vol-2 is gone again, and so is the site that it was fetched from."""
+    half = replace(REPLICA, points=(P1, replace(P2, lacking=("vol-2",))), at={"vol-1": "writable"})
+    seen: dict[str, Any] = {"silent": ["east", "south"], "west": half, "claim": claim(point=P2.id, word=WORD.format(1))}
+    three = shop(sites=list(SITES))
+    (refusal,) = answer(view(three, **seen)).refused
+    assert "west lacks that point of vol-2, which cannot be fetched from any site that answers" in refusal
+    assert "dr abort shop" in refusal
+    back = answer(view(three, **{**seen, "silent": ["east"]}))
+    assert (back.refused, back.point) == ((), P2.id)
+    assert {"fetch:vol-2", "break:vol-2"} <= set(ids(back))
+    off = answer(view(three, **seen), goal="abort")
+    assert [action.id for action in off.actions if action.verb in ("remirror", "withdraw")] == [
+        "remirror:vol-1",
+        "withdraw",
+    ]
 
 
 def test_a_point_is_named_that_only_the_third_site_has_whole(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def test_rot_at_one_site_is_found_marked_and_passed_over_by_a_move(taken: Lab, *
     taken.lose("site:east")
     decision = taken.decide("west", word="1: lost")
     assert decision.point != point
+    assert any(f"recovery point {point} is newer, and was found corrupt at west" in line for line in decision.warnings)
     named = taken.decide("west", word="1: lost", point=point)
     assert named.point == point, "whoever names it gets it"
 
