@@ -48,6 +48,7 @@ from dr_provider.reconcile.terms import (
     not_meant,
     restorable,
     target_faults,
+    what_is_open,
     word_notes,
 )
 from dr_provider.reconcile.view import PlanView
@@ -97,7 +98,7 @@ def _under_way(view: PlanView, want: Want, claim: Claim, epoch: Epoch, word: Wor
             want.goal, "no commit window is ended"
         )
         return Decision(plan, "none", authority=epoch.site).with_refusal(
-            f"plan {plan}: a move to {claim.site} is under way (epoch {claim.number}), so {what} at {epoch.site}; "
+            f"plan {plan}: {what_is_open(claim)} is under way (epoch {claim.number}), so {what} at {epoch.site}; "
             f"finish it with {how_to_finish(plan, claim)}, or call it off with dr abort {plan}"
         )
     if claim.aborting:
@@ -110,7 +111,7 @@ def _under_way(view: PlanView, want: Want, claim: Claim, epoch: Epoch, word: Wor
             return decide_rollback(view, there, epoch)
         return _move(view, there, epoch, word, claim)
     return Decision(plan, "none", claim.from_site, claim.site, claim.from_site).with_refusal(
-        f"plan {plan}: a {claim.kind if claim.kind in ('resolve', 'rollback') else 'move'} to {claim.site} is under way (epoch {claim.number}, claimed {claim.time} by {claim.by}); "
+        f"plan {plan}: {what_is_open(claim)} is under way (epoch {claim.number}, claimed {claim.time} by {claim.by}); "
         f"finish it with {how_to_finish(plan, claim)}, or call it off with dr abort {plan}"
     )
 

@@ -25,6 +25,7 @@ from dr_provider.reconcile.health import wait_until_well
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.placement import Placement, place
 from dr_provider.reconcile.steps import Steps, started_before, tier_of
+from dr_provider.reconcile.terms import what_is_open
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
@@ -173,7 +174,7 @@ def start_drill(
             view = world.view(plan)
             if view.claim is not None:
                 raise MoveInProgress(
-                    f"plan {plan}: a move to {view.claim.site} is under way; no drill is started before its end"
+                    f"plan {plan}: {what_is_open(view.claim)} is under way; no drill is started before its end"
                 )
             members = view.topology.vms[only].volumes() if only else chosen.members
             held = _hold_and_clone(world, view, at, chosen, drill, owner, placement, lease.guard, members)

@@ -21,7 +21,7 @@ from dr_provider.reconcile.cycle import Cycle, ProtectOutcome, Stop, Transfer
 from dr_provider.reconcile.due import Due, next_due, what_is_due
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.places import backup_places
-from dr_provider.reconcile.terms import how_to_finish
+from dr_provider.reconcile.terms import how_to_finish, what_is_open
 from dr_provider.reconcile.transfers import claim_guard, mirrors_of, open_mirrors, say_unreached, send_all
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.window import left_untouched
@@ -100,7 +100,7 @@ def refuse(view: PlanView) -> None:
     claim = view.claim
     if claim is not None:
         raise MoveInProgress(
-            f"plan {plan}: a move to {claim.site} is under way (epoch {claim.number}, by {claim.by}), so nothing is backed up or sent now; "
+            f"plan {plan}: {what_is_open(claim)} is under way (epoch {claim.number}, by {claim.by}), so nothing is backed up or sent now; "
             f"finish it with {how_to_finish(plan, claim)}, or call it off with dr abort {plan}"
         )
     silent = view.silent_arrays(str(active))

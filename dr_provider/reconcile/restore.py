@@ -22,6 +22,7 @@ from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.restoring import kept_as, open_restores, record_array, unfinished
 from dr_provider.reconcile.resumed import found_unfinished
 from dr_provider.reconcile.run import Outcome, run_plan
+from dr_provider.reconcile.terms import how_to_finish, what_is_open
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
@@ -47,10 +48,10 @@ def _site(view: PlanView) -> str:
         raise Refused(
             (f"plan {plan} was never made as far as the arrays that answer know; there is nothing to restore",)
         )
-    if view.claim is not None:
+    if (claim := view.claim) is not None:
         raise MoveInProgress(
-            f"plan {plan}: a move to {view.claim.site} is under way (epoch {view.claim.number}), so nothing is restored; finish it with "
-            f"dr failover {plan} --to {view.claim.site}, or call it off with dr abort {plan}"
+            f"plan {plan}: {what_is_open(claim)} is under way (epoch {claim.number}), so nothing is restored; finish it with "
+            f"{how_to_finish(plan, claim)}, or call it off with dr abort {plan}"
         )
     return view.epoch.site
 

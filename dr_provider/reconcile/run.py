@@ -41,6 +41,7 @@ from dr_provider.reconcile.lease import HeldLease, hold_lease, left_behind
 from dr_provider.reconcile.resumed import Resumed, found_unfinished
 from dr_provider.reconcile.status import status_document
 from dr_provider.reconcile.stored import store_topology
+from dr_provider.reconcile.terms import what_is_open
 from dr_provider.reconcile.word import ask_for_word, parse_word
 from dr_provider.reconcile.world import World
 
@@ -275,7 +276,7 @@ def _fatal(run: Run, error: DrError) -> DrError:
         made = run.claim
         if made is not None:
             stands = (
-                f"a move to {made.site} is claimed and not committed: run again to finish it, or dr abort {run.plan}"
+                f"{what_is_open(made)} is claimed and not committed: run again to finish it, or dr abort {run.plan}"
             )
         elif run.committed is not None:
             stands = f"plan {run.plan} is active at {run.committed.site} (epoch {run.committed.number}); run again to start the rest"

@@ -27,6 +27,7 @@ __all__ = [
     "restorable",
     "split_refusal",
     "target_faults",
+    "what_is_open",
     "word_notes",
 ]
 
@@ -56,6 +57,11 @@ def not_meant(view: PlanView, want: Want, epoch: Epoch, word: Word | None) -> st
     if last is None:
         return f"{said} for the first time, which moves nothing without the operator's word; {ask_for_word(plan, epoch.number)}, or set dr:activeSites.{plan} to {epoch.site}"
     return f"{said} as before, which moves nothing; set dr:activeSites.{plan} to {epoch.site}"
+
+
+def what_is_open(claim: Claim) -> str:
+    """What people call an open claim: a move, a resolve or a rollback, to its site."""
+    return f"a {claim.kind if claim.kind in ('resolve', 'rollback') else 'move'} to {claim.site}"
 
 
 def how_to_finish(plan: str, claim: Claim) -> str:

@@ -235,6 +235,8 @@ MOVES: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "claimed: a resolve, to the other side": (moved(east=RETURNED, claim=RESOLVE), {"site": "east"}),
     "claimed: a resolve, rollback": (moved(east=RETURNED, claim=RESOLVE), {"goal": "rollback"}),
     "claimed: a resolve, restart": (moved(east=RETURNED, claim=RESOLVE), {"goal": "restart"}),
+    "claimed: a resolve, restore": (moved(east=RETURNED, claim=RESOLVE), {"goal": "restore"}),
+    "claimed: a rollback, commit": (left(claim=ROLLBACK), {"goal": "commit"}),
     "claimed: a resolve, called off": (moved(east=RETURNED, claim=replace(RESOLVE, aborting=True)), {}),
     "claimed: a rollback, there": (left(claim=ROLLBACK), {"site": "east"}),
     "claimed: a rollback, to the other side": (left(claim=ROLLBACK), {"site": "west"}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,16 @@ def test_under_a_claim_or_a_split_nothing_is_restored(lab: Lab) -> None:
         with pytest.raises(MoveInProgress, match="a move to west is under way"):
             attempt()
     assert "no VM is restored at east" in lab.decide(goal="restore").refused[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"), [("resolve", "dr resolve shop --keep west"), ("rollback", "dr rollback shop")]
+)
+def test_what_is_open_is_called_by_its_name_with_how_it_ends(lab: Lab, kind: str, how: str) -> None:
+    point = first(lab)
+    put(lab, keys.claim_key("shop-test", "shop"), replace(claim(lab), kind=kind))
+    with pytest.raises(MoveInProgress, match=f"a {kind} to west is under way .*finish it with {how},"):
+        restore(lab, point=point)
 
 
 # -- beside -----------------------------------------------------------------------------------------------------
