@@ -150,7 +150,7 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
         warnings += restore_copies(view, origin, [target], steps, after=held_still)
         prelude = [action.id for action in steps.actions]
 
-    point, final, sentence = choose(view, want, claim, source, target, brought_back=bool(prelude))
+    point, final, sentence = choose(view, want, claim, source, target)
     if sentence:
         refused.append(sentence)
     if claim is None and point is not None:

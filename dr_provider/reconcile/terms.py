@@ -99,7 +99,7 @@ def target_faults(view: PlanView, target: str) -> list[str]:
 
 
 def choose(
-    view: PlanView, want: Want, claim: Claim | None, source: Source, target: str, *, brought_back: bool
+    view: PlanView, want: Want, claim: Claim | None, source: Source, target: str
 ) -> tuple[RecoveryPoint | None, bool, str]:
     """The point to break at, whether a final snapshot comes (then the point is known only after it), or the sentence why neither is to be had."""
     if claim is not None and claim.point is not None:
@@ -116,12 +116,9 @@ def choose(
         return None, True, ""
     best = best_point(view, target)
     if best is None:
-        late = " (its copies are being brought back in line)" if brought_back else ""
-        return (
-            None,
-            False,
-            f"plan {view.spec.name}: no recovery point is whole at {target}{late}, and {view.active} cannot send one now",
-        )
+        # What would bring its copies back in line is refused with the move.
+        said = f"plan {view.spec.name}: no recovery point is whole at {target}, and {view.active} cannot send one now"
+        return None, False, said
     return best, False, ""
 
 

@@ -167,7 +167,9 @@ MOVES: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "no point, no proof": (view(silent=["east"], west=replace(REPLICA, points=())), {"site": "west"}),
     "no point, no room": (
         view(east=replace(ACTIVE, at={"vol-2": "absent"}), west=replace(REPLICA, points=()), reservations=FULL), {"site": "west"}),
-    "no point while a copy is brought back": (
+    "no point while the half of a copy is out of line": (
+        moved(TWO, east=replace(RETURNED, mapped=False, points=()), silent=["west-b"]), {"site": "east", "word": "2: west-b is dead"}),
+    "no point at a side to stop": (
         moved(east=replace(RETURNED, points=()), silent=["west-a"]), {"site": "east", "word": "2: west-a is dead"}),
     "a third side that was written": (
         moved(THREE, south=replace(RETURNED, vms="running")), {"site": "east"}),
