@@ -77,7 +77,7 @@ def _show(paper: Paper, document: Mapping[str, Any], *, in_full: bool) -> None:
             for case in document["cases"]
             for plan in case["plans"]
         ]
-        paper.table(("lost", "plan", "VMs", "what happens", "loss", "time", "needs"), rows)
+        paper.table(("lost", "plan", "VMs", "what happens", "loss", "takes", "needs"), rows)
         _whys(paper, document)
     paper.line()
     paper.line(_closing(document), "bold red" if document["withoutAWayBack"] else "green")
@@ -98,7 +98,7 @@ def _row(plan: Mapping[str, Any]) -> tuple[str, ...]:
         f"{back} of {len(vms)}" if vms else "-",
         what,
         _loss(plan) if moved else "-",
-        _time(plan) if moved else "-",
+        span(plan["estimateSeconds"]) if moved else "-",
         _needs(plan) if moved else "-",
     )
 
