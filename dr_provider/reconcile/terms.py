@@ -104,12 +104,12 @@ def choose(
     """The point to break at, whether a final snapshot comes (then the point is known only after it), or the sentence why neither is to be had."""
     if claim is not None and claim.point is not None:
         fixed = next((p for p in view.points if p.id == claim.point), None)
-        if fixed is None or fixed.complete_at(target) or fetches(view, fixed, target) is not None:
+        if fixed is None or fetches(view, fixed, target) is not None:
             return fixed, False, ""
         # Its missing parts were to come from a copy that is silent by now.
         broken = [name for name in view.volume_names if is_broken(view, claim, name, target)]
         if broken:
-            return fixed, False, _half_broken(view, claim, fixed, target, broken)
+            return fixed, False, _half_broken(view, fixed, target, broken)
     elif want.point is not None:
         return named_point(view, target, want.point), False, ""
     elif source.final:
@@ -122,7 +122,7 @@ def choose(
     return best, False, ""
 
 
-def _half_broken(view: PlanView, claim: Claim, point: RecoveryPoint, target: str, broken: list[str]) -> str:
+def _half_broken(view: PlanView, point: RecoveryPoint, target: str, broken: list[str]) -> str:
     """Why a move that has broken some volumes at its point cannot go on: the others cannot be broken at it. Empty: all that lack it are broken."""
     plan, lacking = view.spec.name, [name for name in lacking_at(point, target) if name not in broken]
     if not lacking:

@@ -214,6 +214,8 @@ MOVES: dict[str, tuple[PlanView, dict[str, Any]]] = {
     # the point
     "a volume that came after the point": (
         view(silent=["east"], west=replace(REPLICA, points=(replace(P2, before=("vol-2",)),))), {"site": "west", "word": WORD}),
+    "a volume that nobody has made yet": (
+        view(unmade=["vol-2"], silent=["east"], west=replace(REPLICA, points=(replace(P2, before=("vol-2",)),), at={"vol-2": "absent"})), {"site": "west", "word": WORD}),
     "a point by a clock that is ahead": (
         view(silent=["east"], west=replace(REPLICA, points=(P1, Point(9, 9)))), {"site": "west", "word": WORD}),
     "a claimed older point": (view(silent=["east"], claim=claim(point=P1.id, word=WORD)), {}),
