@@ -89,10 +89,15 @@ def named_point(view: PlanView, target: str, wish: str) -> RecoveryPoint:
 
 
 def parts_at(points: Iterable[RecoveryPoint], target: str, beyond: RecoveryPoint) -> tuple[str, ...]:
-    """Sentences on newer groups of which the target has parts only, or that were found corrupt there: they are kept beside, and are not used."""
+    """Sentences on newer groups of which the target has parts only, or that were found corrupt there: they are kept beside, and are not used; and
+    on the point itself where it was found corrupt, and was named all the same."""
     said = []
     for point in points:
         at = point.sites.get(target)
+        if at is not None and point.id == beyond.id and at.corrupt:
+            said.append(
+                f"recovery point {point.id} was found corrupt at {target} ({', '.join(at.corrupt)}): what it restores may be damaged"
+            )
         if at is None or point.order <= beyond.order or at.complete:
             continue
         if at.corrupt:

@@ -222,6 +222,9 @@ BESIDE: dict[str, tuple[PlanView, dict[str, Any]]] = {
 ONLY = Point(3, lacking=("vol-1",))
 """vol-2 came to the plan after the point that it was moved at; all that is known of it is a snapshot of its own."""
 AT_OLD2 = (epoch(), epoch(2, "west", kind="disaster", word="1: power lost at east", point=OLD2.id))
+HOLDS_IT = Point(4)
+TWO_MOVES = {
+    "west-a": [epoch(2, "west", id="b", point=OLD2.id)], "south-a": [epoch(2, "south", id="c", point=HOLDS_IT.id)], "east-a": [epoch()]}  # fmt: skip
 HERE = Side(vms={"db": "running", "web": "running"}, points=(OLD1, OLD2, ONLY), at={"vol-2": "replica"})
 NOT_HERE = Side(vms={"db": "running", "web": "running"}, points=(OLD1, OLD2), at={"vol-2": "absent"})
 HAS_IT = Side("writable", (OLD1, OLD2, ONLY), "off")
@@ -258,6 +261,13 @@ LATE: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "late: written at one other site, a destination at the next": (
         moved(THREE, epochs=AT_OLD2, west=NOT_HERE, east=HAS_IT, south=replace(HAS_IT, copies="replica", vms="none")), {}),
     "late: in use since, and lost": (moved(epochs=AT_OLD2, west=replace(NOT_HERE, points=(OLD1, OLD2, NEW[-1])), east=HAS_IT), {}),
+    "late: a destination, and a move called off since at a point that holds it": (
+        moved(epochs=(*AT_OLD2, epoch(3, "east", id="off", state="aborted", point=HOLDS_IT.id)), west=HERE,
+              east=replace(HAS_IT, points=(*HAS_IT.points, HOLDS_IT))), {}),
+    "late: resolve of two moves of one number": (
+        view(THREE, epochs_at=TWO_MOVES, west=HERE, east=NOTHING_THERE, south=Side(points=(OLD1, OLD2, HOLDS_IT))), {"goal": "resolve", "site": "west"}),
+    "late: resolve of two moves of one number, for the other": (
+        view(THREE, epochs_at=TWO_MOVES, west=HERE, east=NOTHING_THERE, south=Side(points=(OLD1, OLD2, HOLDS_IT))), {"goal": "resolve", "site": "south"}),
     "late: beyond reach": (
         moved(THREE, epochs=AT_OLD2, west=NOT_HERE, east=HAS_IT, cut=["east-a/west-a", "east-a/south-a"], south=NOTHING_THERE), {}),
     "late: resolve": (

@@ -73,6 +73,7 @@ def test_rot_at_one_site_is_found_marked_and_passed_over_by_a_move(taken: Lab, *
     assert any(f"recovery point {point} is newer, and was found corrupt at west" in line for line in decision.warnings)
     named = taken.decide("west", word="1: lost", point=point)
     assert named.point == point, "whoever names it gets it"
+    assert any(f"recovery point {point} was found corrupt at west" in line for line in named.warnings)
 
 
 def test_without_a_record_a_difference_marks_both(taken: Lab) -> None:
