@@ -288,7 +288,7 @@ def _actions(
     scan = steps.add("scan", "", sentence, after=scanned, site=target)
 
     # 5. the commit, then the VMs, then the way back
-    window = opens(view, source)
+    window = opens(view, source, claim)
     sentence = f"commit epoch {number}: plan {plan} is active at {target}{said_at_commit(origin, window)}"
     if window is None:
         commit = steps.add("commit", "", sentence, after=[scan], site=target)

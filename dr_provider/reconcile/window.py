@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dr_provider.model import keys
+from dr_provider.model.records import Claim
 from dr_provider.model.units import format_duration
 from dr_provider.reconcile.source import Source
 from dr_provider.reconcile.steps import Steps
@@ -57,9 +58,11 @@ def window_line(view: PlanView) -> str:
     )
 
 
-def opens(view: PlanView, source: Source) -> float | None:
-    """The seconds for which a move that leaves this source can go back to it; None: it cannot."""
-    return view.spec.commit_window if source.kind == "planned" else None
+def opens(view: PlanView, source: Source, claim: Claim | None) -> float | None:
+    """The seconds for which a move that leaves this source can go back to it; None: it cannot. A move that was claimed in a disaster stays
+    one, though its source answers by the time when it is gone on with."""
+    planned = source.kind == "planned" and (claim is None or claim.kind == "planned")
+    return view.spec.commit_window if planned else None
 
 
 def add_end(view: PlanView, steps: Steps, *, after: Iterable[str]) -> list[str]:

@@ -207,3 +207,24 @@ def test_a_killed_rollback_is_finished_by_the_next_run(make: MakeLab, clock: Clo
     assert lab.move(goal="rollback").failures == ()
     assert set(lab.last().values()) == {WRITTEN + LATER}
     settled(lab, "east", 3)
+
+
+def test_a_disaster_whose_source_is_back_before_its_end_opens_no_window(make: MakeLab) -> None:
+    """What ran at the source meanwhile is not what the move left, so there is nothing untouched to go back to."""
+    lab = make(change=an_hour, hosts_per_site=1)
+    lab.write(WRITTEN)
+    lab.protect()
+    lab.lose("site:east", running=True)
+    with failing("commit"), pytest.raises(MoveFailed):
+        lab.move("west", word="1: it is gone")
+    lab.heal("site:east")
+    outcome = lab.move("west")
+    assert outcome.failures == ()
+    epoch = lab.view().epoch
+    assert epoch is not None
+    assert (epoch.site, epoch.kind, epoch.window_until) == ("west", "disaster", None)
+    assert lab.status()["window"] is None
+    lab.move()
+    assert lab.decide().actions == ()
+    for name, array in lab.view().seen.arrays.items():
+        assert {volume.writable for volume in array.volumes.values() if volume.kind == "data"} == {name == "west-a"}  # type: ignore[union-attr]
