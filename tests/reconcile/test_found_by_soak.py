@@ -209,8 +209,11 @@ def _with_logs(document: dict[str, Any]) -> None:
     document["plans"]["shop"]["tiers"].append({"members": ["log"]})
 
 
-def test_a_volume_that_was_added_while_a_side_was_away_comes_to_all_others_by_one_run(tmp_path: Path) -> None:
-    """The third side, which lacked it too, got it by yet another run."""
+def test_a_volume_that_was_added_while_a_side_was_away_comes_to_all_others_by_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third side, which lacked it too, got it by yet another run; and where other volumes came to the side on the way later than it,
+    an older point was to be passed on, which it is no part of."""
     sites: dict[str, Any] = {"sites": ("east", "west", "south"), "hosts_per_site": 1, "source_budget": "300ms"}
     lab = Lab(tmp_path, **sites)
     lab.protect()
@@ -219,10 +222,24 @@ def test_a_volume_that_was_added_while_a_side_was_away_comes_to_all_others_by_on
     write_topology(tmp_path, change=_with_logs, **sites)
     lab.apply()
     lab.heal("site:east")
+    passed_on, transfer = threading.Event(), vars(reversing)["transfer"]
+
+    def in_order(run: Any, volume: str, source: str, target: str, **more: Any) -> str:
+        if volume != "logs" and target == "east-a":
+            assert passed_on.wait(10)
+        try:
+            sent: str = transfer(run, volume, source, target, **more)
+            return sent
+        finally:
+            if (volume, source) == ("logs", "east-a"):
+                passed_on.set()
+
+    monkeypatch.setattr(reversing, "transfer", in_order)
 
     outcome = lab.move()
 
-    assert outcome.failures == ()
+    assert passed_on.is_set(), "it goes by way of east"
+    assert (outcome.failures, outcome.warnings) == ((), ())
     assert lab.decide().actions == ()
     view = lab.view()
     assert all(view.volume("logs", site) is not None for site in view.spec.sites)

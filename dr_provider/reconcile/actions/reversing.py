@@ -8,7 +8,7 @@ from dataclasses import replace
 from dr_provider.model import keys
 from dr_provider.model.errors import DrError, LeaseLost, MoveInProgress, Stopped
 from dr_provider.protection import backup as backups
-from dr_provider.protection.catalogue import newest
+from dr_provider.protection.lines import copy_of
 from dr_provider.reconcile.abreast import abreast
 from dr_provider.reconcile.actions.storage import keep, kept, safety_name, transfer
 from dr_provider.reconcile.context import Run, listed
@@ -125,12 +125,17 @@ def backup(run: Run, action: Action) -> str:
 
 def send(run: Run, action: Action) -> str:
     """Send the newest recovery point of the active side, or of it what the array on the way has, from one array to another."""
-    source, target = action.of["source"], action.of["target"]
+    volume, source, target = action.of["volume"], action.of["source"], action.of["target"]
     site, by = run.epoch().site, run.view.topology.arrays[action.of["source"]].site
     if by != site:
         run.fresh()  # what it passes on may have come by a step of this run
-    point = newest((p for p in run.view.points if p.complete_at(site)), by)
-    return transfer(run, action.of["volume"], source, target, snapshot=point.id if point else None)
+    there = copy_of(run.view.seen, source, volume)
+    # Of this volume: the others' parts of the point may still be on their way to the source.
+    whole = (
+        p for p in run.view.points if p.complete_at(site) and there is not None and there.snapshot(p.id) is not None
+    )
+    point = max(whole, key=lambda each: each.order, default=None)
+    return transfer(run, volume, source, target, snapshot=point.id if point else None)
 
 
 def protect(run: Run, action: Action) -> str:
