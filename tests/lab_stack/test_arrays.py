@@ -22,7 +22,8 @@ def test_pool_of_the_copy_full(shop: Shop) -> None:
     with full_pool(shop.array(shop.there), left=2 * MIB):
         said = shop.protect(ok=False)
         assert f"{shop.there}-a" in said.text, str(said)
-        assert "out of space" in said.text, str(said)
+        # Which of them depends on what finds no room first: a record of the array, or zfs.
+        assert any(words in said.text for words in ("out of space", "is full")), str(said)
         assert shop.points_at(shop.there) == before, "nothing is visible half"
         assert shop.last() == marks, "who runs goes on"
     shop.well(marks)
@@ -34,7 +35,8 @@ def test_pool_of_the_active_side_full(shop: Shop) -> None:
     with full_pool(shop.array(shop.here)):
         said = shop.protect(ok=False)
         assert f"{shop.here}-a" in said.text, str(said)
-        assert "out of space" in said.text, str(said)
+        # Which of them depends on what finds no room first: a record of the array, or zfs.
+        assert any(words in said.text for words in ("out of space", "is full")), str(said)
         assert {site: shop.points_at(site) for site in ("east", "west")} == before
         assert set(running(shop.lab)) == set(VMS)
     shop.well(marks)
