@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from dr_provider.model.state import Observation, SnapshotState, VolumeState
 from dr_provider.model.topology import Topology, VolumeSpec
 
-__all__ = ["Line", "copy_of", "declared_feeder", "feeders", "hops", "line_of", "meet", "newest_on", "way"]
+__all__ = ["Line", "copy_of", "declared_feeder", "distance", "feeders", "line_of", "meet", "newest_on", "way"]
 
 
 def copy_of(seen: Observation, array: str, volume: str) -> VolumeState | None:
@@ -84,7 +84,7 @@ def declared_feeder(spec: VolumeSpec, active: str, target: str) -> str:
     return after.get(target, active)
 
 
-def hops(spec: VolumeSpec, active: str, target: str) -> int:
+def distance(spec: VolumeSpec, active: str, target: str) -> int:
     """How many mirrors of the topology are between the active copy and the target."""
     count = 0
     while target != active:

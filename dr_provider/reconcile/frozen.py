@@ -1,4 +1,4 @@
-"""Guests that a run left frozen, thawed by one that has nothing else to do."""
+"""Guests that a run left frozen, thawed by the next one, whether it has anything else to do or not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dr_provider.protection import backup
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.world import World
 
-__all__ = ["thaw_left_frozen"]
+__all__ = ["thaw_frozen", "thaw_left_frozen"]
 
 
 def thaw_left_frozen(world: World, plan: str) -> None:
@@ -21,8 +21,13 @@ def thaw_left_frozen(world: World, plan: str) -> None:
         return
     try:
         with hold_lease(world, plan, f"thaw of plan {plan}"):
-            thawed = backup.thaw_all(world.fleet, world.topology, plan, world.view(plan).seen)
+            thaw_frozen(world, plan)
     except (LeaseHeld, Unreachable):
         return
+
+
+def thaw_frozen(world: World, plan: str) -> None:
+    """The same under the plan's lease, which the caller holds: whoever froze them is past."""
+    thawed = backup.thaw_all(world.fleet, world.topology, plan, world.view(plan).seen)
     if thawed:
         world.progress(f"plan {plan}: thawed {', '.join(thawed)}, which a run had left frozen")

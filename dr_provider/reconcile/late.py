@@ -75,9 +75,9 @@ def _missing(view: PlanView, site: str, names: Iterable[str], spared: Collection
         there = view.volume(name, site)
         if view.array_state(name, site) is None or (there is not None and (there.writable or there.snapshots)):
             continue
-        holders = [other for other in view.others(site) if _holds(view.volume(name, other))]
+        copies = {other: copy for other in view.others(site) if (copy := view.volume(name, other)) and _holds(copy)}
         # One that was written has more than a destination of it.
-        holders.sort(key=lambda other: not view.volume(name, other).writable)  # type: ignore[union-attr]
+        holders = sorted(copies, key=lambda other: not copies[other].writable)
         reached = [h for h in holders if _meet(view, name, h, site)]
         if not holders:
             found.append(Late(name, "nowhere"))
@@ -86,8 +86,8 @@ def _missing(view: PlanView, site: str, names: Iterable[str], spared: Collection
     return found
 
 
-def _holds(volume: VolumeState | None) -> bool:
-    return volume is not None and (volume.writable or bool(volume.snapshots))
+def _holds(volume: VolumeState) -> bool:
+    return volume.writable or bool(volume.snapshots)
 
 
 def _meet(view: PlanView, name: str, a: str, b: str) -> bool:

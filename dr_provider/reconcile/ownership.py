@@ -18,6 +18,7 @@ from dr_provider.model.errors import Conflict, MoveInProgress, NotReady, Unreach
 from dr_provider.model.records import Claim, Epoch, Guard, Owner, Tombstone
 from dr_provider.model.state import Observation
 from dr_provider.reconcile.clocks import clocks_of
+from dr_provider.reconcile.terms import what_is_open
 from dr_provider.reconcile.world import World
 
 __all__ = [
@@ -168,5 +169,5 @@ def refuse_in_move(world: World, plan: str, arrays: Iterable[str], what: str) ->
     claim = open_claim(world, plan, arrays)
     if claim is not None:
         raise MoveInProgress(
-            f"{what}: a move of plan {plan} to {claim.site} is under way (by {claim.by}, since {claim.time}); nothing was removed: run again after it"
+            f"{what}: {what_is_open(claim)} is under way for plan {plan} (by {claim.by}, since {claim.time}); nothing was removed: run again after it"
         )

@@ -19,6 +19,7 @@ from dr_provider.model.errors import DrError, LeaseHeld, MoveInProgress, Refused
 from dr_provider.protection import backup, pins, retention
 from dr_provider.reconcile.cycle import Cycle, ProtectOutcome, Stop, Transfer
 from dr_provider.reconcile.due import Due, next_due, what_is_due
+from dr_provider.reconcile.frozen import thaw_frozen
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.places import backup_places
 from dr_provider.reconcile.terms import how_to_finish, what_is_open
@@ -200,7 +201,7 @@ def _take(cycle: Cycle, view: PlanView, due: Due) -> None:
         with hold_lease(world, plan, doing, younger=_FRESH) as lease:
             view = world.view(plan)
             refuse(view)
-            backup.thaw_all(world.fleet, world.topology, plan, view.seen)
+            thaw_frozen(world, plan)
             if not due.group:
                 return
             members = _members(cycle, view)

@@ -11,7 +11,7 @@ from dr_provider.model.errors import DrError
 from dr_provider.model.records import Owner
 from dr_provider.model.state import Observation
 from dr_provider.model.topology import CopySpec, PlanSpec, Topology, VolumeSpec
-from dr_provider.protection.lines import hops
+from dr_provider.protection.lines import distance
 from dr_provider.reconcile import ownership
 from dr_provider.reconcile.decision import Want
 from dr_provider.reconcile.provision import LunResult, VolumeResult, ensure_lun, ensure_volume
@@ -92,7 +92,7 @@ def _outwards(volume: VolumeSpec, site: str | None, topology: Topology) -> list[
     active = root or volume.home
     return sorted(
         volume.feeders_first,
-        key=lambda copy: hops(volume, active, volume.home if copy.array == active else copy.array),
+        key=lambda copy: distance(volume, active, volume.home if copy.array == active else copy.array),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dr_provider.reconcile.lease import HeldLease
+from dr_provider.reconcile.terms import what_is_open
 from dr_provider.reconcile.view import PlanView
 
 __all__ = ["Resumed", "found_unfinished"]
@@ -23,8 +24,9 @@ def found_unfinished(view: PlanView, lease: HeldLease) -> Resumed | None:
     """What an earlier run left: a claim that nothing has ended, or else a lease that was never released."""
     claim, left = view.claim, lease.after
     if claim is not None:
-        what = "resolve" if claim.kind == "resolve" else "move"
-        said = f"resumed: an earlier run by {claim.by} claimed this {what} to {claim.site} at {claim.time} and did not finish it"
+        said = (
+            f"resumed: an earlier run by {claim.by} claimed {what_is_open(claim)} at {claim.time} and did not finish it"
+        )
         return Resumed(claim.time, claim.by, said)
     if left is not None:
         said = f"resumed: an earlier run by {left.holder} ({left.doing}) began at {left.since} and did not end"

@@ -34,7 +34,7 @@ from dr_provider.reconcile.decide import decide
 from dr_provider.reconcile.decision import Decision, Loss, Want
 from dr_provider.reconcile.fencing import witness_vouches
 from dr_provider.reconcile.forks import changes_since_fork
-from dr_provider.reconcile.frozen import thaw_left_frozen
+from dr_provider.reconcile.frozen import thaw_frozen, thaw_left_frozen
 from dr_provider.reconcile.graph import Event, GraphResult, run_graph
 from dr_provider.reconcile.journal import Journal, estimate
 from dr_provider.reconcile.lease import HeldLease, hold_lease, left_behind
@@ -115,6 +115,7 @@ def run_plan(world: World, plan: str, want: Want, *, decided: Callable[[Decision
         return _outcome(world, plan, first, started, failures=first.degraded)
     _make_arrays(world, first)
     with stopping.busy(), hold_lease(world, plan, f"{first.kind} of plan {plan}") as lease:
+        thaw_frozen(world, plan)
         # The estimate is of the same move, and reading journals for it anew would only cost time under the lease.
         decision = replace(decide(world.view(plan), want), estimate=first.estimate)
         if decision.refused:

@@ -108,7 +108,7 @@ def test_a_plan_removed_in_the_middle_of_its_move_waits_for_it(project: Callable
     rewrite(shop, only_spare)
     shop.configure()
     refused = shop.up(ok=False)
-    assert "a move of plan shop to west is under way" in refused.text
+    assert "a move to west is under way for plan shop" in refused.text
     assert "nothing was removed: run again after it" in refused.text
     assert volumes(shop) == before
     rewrite(shop, spare)

@@ -342,6 +342,20 @@ def test_a_run_with_nothing_to_do_thaws_what_nobody_holds_frozen(lab: Lab) -> No
     assert _frozen(lab) == set()
 
 
+def test_a_run_with_something_to_do_thaws_it_as_well(lab: Lab) -> None:
+    lab.protect()
+    place = next(place for place in lab.view().places if place.vm == "db")
+    host = lab.world().fleet.host(place.host)
+    host.freeze("db", thaw_after=600)
+    other = next(place for place in lab.view().places if place.vm == "web")
+    lab.world().fleet.host(other.host).stop("web", graceful=0)
+
+    outcome = lab.move()
+
+    assert (outcome.failures, [action.id for action in outcome.decision.actions]) == ((), ["attach:web", "start:web"])
+    assert (_frozen(lab), set(lab.running())) == (set(), set(lab.topology.vms))
+
+
 def _web_on_another_volume(document: dict[str, Any]) -> None:
     document["vms"]["web"]["disks"]["root"]["volume"] = "vol-2"
 

@@ -16,6 +16,7 @@ from dr_provider.model import keys
 from dr_provider.model.codec import dump, load
 from dr_provider.model.errors import DeviceFault, LeaseHeld, LeaseLost, Unreachable
 from dr_provider.model.records import Lease
+from dr_provider.model.state import Observation
 from dr_provider.reconcile import lease as leases
 from dr_provider.reconcile.lease import FRESH, TTL, HeldLease, Machine, hold_lease, this_machine
 from dr_provider.reconcile.world import World
@@ -201,13 +202,20 @@ def test_of_two_at_the_same_moment_one_holds_it_and_the_other_leaves_nothing(
     assert [found.holder for found in on(world, "west-a").values()] == ["dr (the faster one)"]
 
 
-def test_who_looked_a_moment_ago_does_not_get_past_what_another_did_since(lab: Lab) -> None:
+def test_who_looked_a_moment_ago_does_not_get_past_what_another_did_since(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     early, asked = lab.world(), []
     early.look()
     with held(lab):
         pass
     look = early.fleet.observe
-    early.fleet.observe = lambda: asked.append(1) or look()  # type: ignore[func-returns-value,method-assign]
+
+    def counted() -> Observation:
+        asked.append(1)
+        return look()
+
+    monkeypatch.setattr(early.fleet, "observe", counted)
     with pytest.raises(LeaseHeld, match="at the same moment"), hold_lease(early, "shop", "late", younger=NEVER):
         pass
     assert not asked, "it did not look anew"

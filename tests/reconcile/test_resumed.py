@@ -78,8 +78,8 @@ def test_a_lease_is_left_behind_only_by_a_dead_process_of_this_machine(
     [
         (view(), None, None),
         (view(), lease(4), "resumed: an earlier run by dr (another) (a test) began at"),
-        (view(claim=claim()), lease(4), "resumed: an earlier run by dr (operator) claimed this move to west at"),
-        (view(claim=claim("east", kind="resolve")), None, "claimed this resolve to east at"),
+        (view(claim=claim()), lease(4), "resumed: an earlier run by dr (operator) claimed a move to west at"),
+        (view(claim=claim("east", kind="resolve")), None, "claimed a resolve to east at"),
     ],
 )
 def test_a_run_says_what_it_goes_on_with(seen: Any, after: Lease | None, said: str | None) -> None:

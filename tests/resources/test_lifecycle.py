@@ -167,7 +167,7 @@ def test_a_move_under_way_holds_up_everything_else(shop: LocalStack) -> None:
     shop.rewrite(lambda document: document["volumes"]["vol-1"].update(size="96MiB"))
     shop.up(only="volume")
     assert "move in progress" in shop.pending()["vol-1"]
-    with pytest.raises(RuntimeError, match=r"a move of plan shop to west is under way \(by somebody"):
+    with pytest.raises(RuntimeError, match=r"a move to west is under way for plan shop \(by somebody"):
         shop.destroy()
     assert shop.production() == before
 

@@ -94,7 +94,7 @@ def test_destroy_in_mid_move_is_refused_and_removes_nothing(
     before, held = shop.production(), set(shop.held)
     for kind in ("vm", "mirror", "lun", "volume", "plan"):
         with pytest.raises(
-            RuntimeError, match=r"a move of plan shop to west is under way .*nothing was removed: run again after it"
+            RuntimeError, match=r"a move to west is under way for plan shop .*nothing was removed: run again after it"
         ):
             shop.destroy(only=kind)
     assert shop.production() == before

@@ -110,6 +110,11 @@ class Lab:
                         found.setdefault(array, set()).add(ledger.last)
         return found
 
+    def serials(self) -> dict[str, int]:
+        """The count of changes of each array that answers: whoever changed nothing leaves them as they were."""
+        seen = self.world().look()
+        return {name: state.serial for name in self.topology.arrays if (state := seen.array(name)) is not None}
+
     def running(self) -> dict[str, str]:
         """Where each VM of the plan runs, as site, by VM; a VM that runs twice fails the caller."""
         view = self.view()
