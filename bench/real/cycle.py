@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from bench.calls import Call, Calls, counted_world
 from bench.real.guests import Stamps
 from bench.real.shop import ENTRIES
 from bench.real.sites import PEER, ProcessorTime, destroy, plainly, receive_all, volumes_on
-from bench.real.topology import GUESTS, PLAN, volume_of
+from bench.real.topology import GUESTS, PLAN, plan_of_guests, volume_of
 from bench.report import Row
 from dr_provider.model.errors import DrError
 from dr_provider.model.loader import load
 from dr_provider.reconcile.protect import protect_plan
-from lab.machines import Lab, Machine
+from lab.machines import Lab
 
 __all__ = ["FROZEN", "OVERHEAD", "cycles"]
 
@@ -44,6 +44,15 @@ class _Turn:
 
 
 def cycles(lab: Lab, path: Path, stamps: Stamps, *, repeats: int) -> list[Row]:
+    """The cycle with its guests held still, and the same where they are not asked: what arrays and reconciler take of it alone."""
+    crash = plan_of_guests(lab, path.with_name("crash.yaml"), consistency="crash")
+    turns, alone = (
+        _turns(lab, file, stamps, level, repeats) for file, level in ((path, "application"), (crash, "crash"))
+    )
+    return [_overhead(turns, "application"), _overhead(alone, "crash"), _frozen(turns)]
+
+
+def _turns(lab: Lab, path: Path, stamps: Stamps, level: str, repeats: int) -> list[_Turn]:
     """The first cycle is not counted: it is when the peer gets what its increments build upon."""
     calls = Calls()
     world = counted_world(load(path), calls)
@@ -56,7 +65,7 @@ def cycles(lab: Lab, path: Path, stamps: Stamps, *, repeats: int) -> list[Row]:
         processor, begin = clock.seconds(), time.monotonic()
         outcome = protect_plan(world, PLAN, now=True)
         seconds, processor = time.monotonic() - begin, clock.seconds() - processor
-        if outcome.failures or outcome.warnings or outcome.point is None or outcome.level != "application":
+        if outcome.failures or outcome.warnings or outcome.point is None or outcome.level != level:
             said = (*outcome.failures, *outcome.warnings) or (f"it reached {outcome.level}",)
             raise DrError(f"a cycle of plan {PLAN} did not go as it should: {'; '.join(said)}")
         return seconds, processor, outcome.point
@@ -65,18 +74,21 @@ def cycles(lab: Lab, path: Path, stamps: Stamps, *, repeats: int) -> list[Row]:
     stamps.held()
     datasets = {volume_of(guest): volumes_on(source)[volume_of(guest)][0] for guest in GUESTS}
     for how in ("serial", "abreast"):
-        receive_all(source, "west-a", {f"{how}-{name}": f"{at}@{before}" for name, at in datasets.items()})
+        receive_all(source, "west-a", {f"{level}-{how}-{name}": f"{at}@{before}" for name, at in datasets.items()})
     turns: list[_Turn] = []
     for turn in range(repeats):
         seconds, processor, point = protect()
-        held = {guest: max(spans) for guest, spans in stamps.held().items()}
+        held = {guest: max(spans, default=0.0) for guest, spans in stamps.held().items()}
         ways = ("serial", "abreast") if turn % 2 else ("abreast", "serial")
         plain: dict[str, tuple[float, float]] = {}
         for how in ways:
             began = clock.seconds()
-            took = _plain(source, "west-a", datasets, before, point, how)
+            copies = {name: f"{PEER}/{level}-{how}-{name}" for name in datasets}
+            steps = [(f"{at}@{before}", f"{at}@{point}", copies[name]) for name, at in datasets.items()]
+            took = plainly(source, "west-a", steps, how=how)
             plain[how] = (took, clock.seconds() - began)
-            _forget(target, datasets, before, how)
+            for copy in copies.values():
+                destroy(target, f"{copy}@{before}")
         turns.append(
             _Turn(
                 seconds,
@@ -84,23 +96,13 @@ def cycles(lab: Lab, path: Path, stamps: Stamps, *, repeats: int) -> list[Row]:
                 plain["abreast"][0],
                 (processor, plain["abreast"][1]),
                 held,
-                _between(calls.made),
+                _between(calls.made) if level == "application" else 0.0,
                 list(calls.made),
             )
         )
         before = point
     world.close()
-    return [_overhead(turns), _frozen(turns)]
-
-
-def _plain(source: Machine, host: str, datasets: Mapping[str, str], base: str, point: str, how: str) -> float:
-    steps = [(f"{at}@{base}", f"{at}@{point}", f"{PEER}/{how}-{name}") for name, at in datasets.items()]
-    return plainly(source, host, steps, how=how)
-
-
-def _forget(target: Machine, datasets: Iterable[str], base: str, how: str) -> None:
-    for name in datasets:
-        destroy(target, f"{PEER}/{how}-{name}@{base}")
+    return turns
 
 
 def _between(calls: Iterable[Call]) -> float:
@@ -109,13 +111,13 @@ def _between(calls: Iterable[Call]) -> float:
     return max(c.begin for c in made if c.method == "thaw") - min(c.end for c in made if c.method == "freeze")
 
 
-def _overhead(turns: list[_Turn]) -> Row:
+def _overhead(turns: list[_Turn], level: str) -> Row:
     cycle, serial, abreast = (statistics.median(getattr(turn, name) for turn in turns) for name in ("cycle", "serial", "abreast"))  # fmt: skip
     middle = sorted(turns, key=lambda turn: turn.cycle)[len(turns) // 2]
     begin = min(call.begin for call in middle.calls)
     return Row(
-        name="lab-cycle",
-        title=f"a protect cycle of {len(GUESTS)} volumes with hardly anything changed, less the same increments by plain ZFS",
+        name=f"lab-cycle-{level}",
+        title=f"a protect cycle ({level}-consistent) of {len(GUESTS)} volumes with hardly anything changed, less the same increments by plain ZFS",
         measured=cycle - min(serial, abreast),
         reference=OVERHEAD,
         limit=1.0,

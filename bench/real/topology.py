@@ -35,7 +35,7 @@ def _write(path: Path, document: dict[str, Any]) -> Path:
     return path
 
 
-def plan_of_guests(lab: Lab, path: Path) -> Path:
+def plan_of_guests(lab: Lab, path: Path, consistency: str = "application") -> Path:
     """The plan; its guests write only what they are asked for, so that hardly anything changes between two cycles."""
     hosts = _devices(lab, "libvirt")
     for host in hosts.values():
@@ -58,7 +58,7 @@ def plan_of_guests(lab: Lab, path: Path) -> Path:
                     "tiers": [
                         {"members": [guest for guest in GUESTS if guest.startswith(f"{role}-")]} for role in TIERS
                     ],
-                    "backup": {"every": "15m", "consistency": "application", "keep": {"last": 3}},
+                    "backup": {"every": "15m", "consistency": consistency, "keep": {"last": 3}},
                     "replicate": {"every": "5m"},
                 }
             },

@@ -61,5 +61,7 @@ def shop(
         made.write()
         made.well()
     yield made
+    left = made.end_what_runs()
     if request.node.stash.get(_PASSED, False):
+        assert not left, f"the test ended with its commands under way: {left}"
         _standing["shop"] = made

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from demo.lab_guests import ledger_of_image
 from dr_provider.model.errors import DrError
@@ -113,6 +113,7 @@ class Shop:
         self.lab, self.folder = lab, folder
         self.file = folder / "topology.yaml"
         self.here = "east"
+        self._begun: list[Running] = []
         self.document = _document(lab)
         self.write_topology()
 
@@ -141,7 +142,18 @@ class Shop:
 
     def begin(self, *words: str, file: Path | None = None, program: str = "dr_provider.cli.main") -> Running:
         argv = [sys.executable, "-m", program, *words, "--topology", str(file or self.file), "--json"]
-        return Running(argv, {**os.environ, "NO_COLOR": "1"})
+        running = Running(argv, {**os.environ, "NO_COLOR": "1"})
+        self._begun = [one for one in self._begun if one.process.poll() is None]
+        self._begun.append(running)
+        return running
+
+    def end_what_runs(self) -> list[str]:
+        """Kill every command that is still under way; how each was called."""
+        left, self._begun = [one for one in self._begun if one.process.poll() is None], []
+        for one in left:
+            one.process.kill()
+            one.process.wait()
+        return [" ".join(map(str, cast("list[str]", one.process.args))) for one in left]
 
     def dr(self, *words: str, ok: bool | None = True, file: Path | None = None) -> Said:
         """`dr WORDS --json`; `ok` None: however it ends."""
