@@ -20,7 +20,7 @@ from dr_provider.protection.lines import meet
 from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.view import PlanView
 
-__all__ = ["LATE", "Late", "add_late", "as_if_there", "late_after", "late_volumes"]
+__all__ = ["LATE", "Late", "add_late", "as_if_there", "late_after", "late_volumes", "never_had"]
 
 LATE = ("take-over", "bring-late", "make-late")
 """The verbs of `add_late`."""
@@ -37,20 +37,29 @@ class Late:
 
 def late_volumes(view: PlanView, site: str, *, spared: Collection[str | None] = ()) -> tuple[Late, ...]:
     """Those of a site that the plan goes on at as it stands there. `spared`: sites that nothing is to be taken from now."""
+    names = _not_in(view, _stood_at(view, site))
+    here = [Late(name, "here") for name in names if _waiting(view.volume(name, site))]
+    return (*here, *_missing(view, site, never_had(view, site), spared))
+
+
+def never_had(view: PlanView, site: str) -> tuple[str, ...]:
+    """Those that no recovery point of the site holds since the plan was moved there."""
     stood = _stood_at(view, site)
     if stood is None:
         return ()
     since = {n for p in view.points if p.intent.site == site and p.order > stood.order for n in p.intent.members}
-    names = [name for name in view.volume_names if name not in stood.intent.members]
-    here = [Late(name, "here") for name in names if _waiting(view.volume(name, site))]
-    return (*here, *_missing(view, site, [name for name in names if name not in since], spared))
+    return tuple(name for name in _not_in(view, stood) if name not in since)
+
+
+def _not_in(view: PlanView, point: RecoveryPoint | None) -> list[str]:
+    return [name for name in view.volume_names if name not in point.intent.members] if point is not None else []
 
 
 def late_after(
     view: PlanView, target: str, point: RecoveryPoint, *, spared: Collection[str | None] = ()
 ) -> tuple[Late, ...]:
     """Those of a move to the target that is about to break at a point."""
-    names = [name for name in view.volume_names if name not in point.intent.members]
+    names = _not_in(view, point)
     here = [Late(name, "here") for name in names if _waiting(view.volume(name, target))]
     return (*here, *_missing(view, target, names, spared))
 

@@ -19,7 +19,7 @@ from dr_provider.model.state import Silent
 from dr_provider.reconcile.copies import CopyStanding, lost_here, standing, wrote_after
 from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.fencing import pin_steps
-from dr_provider.reconcile.late import add_late, as_if_there, late_volumes
+from dr_provider.reconcile.late import add_late, as_if_there, late_volumes, never_had
 from dr_provider.reconcile.leftovers import clear_leftovers
 from dr_provider.reconcile.mending import mend_records
 from dr_provider.reconcile.restart import evict
@@ -110,8 +110,10 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
         notes += [f"plan {plan}: {window_line(view)}"] if left else []
     if want.point is not None and want.site == active:
         notes.append(f"plan {plan}: a recovery point applies to a move only, and the plan is at {active} already")
+    came_late = never_had(view, active)
     for name, reason in lost_here(view, active):
-        warnings.append(f"volume {name}: {reason}")
+        not_yet = f"it came to the plan after the recovery point that it was moved at, and is not at {active} yet"
+        warnings.append(f"volume {name}: {not_yet if name in came_late else reason}")
     actions = steps.done()
     return Decision(
         plan,

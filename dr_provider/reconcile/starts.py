@@ -53,7 +53,8 @@ def unasked(view: PlanView, epoch: Epoch) -> tuple[str, ...]:
 
 def waiting(view: PlanView, epoch: Epoch, reasons: Iterable[str], *, restart: bool = False) -> list[str]:
     """Sentences on the VMs that are not started because another side cannot be asked."""
-    missing, lost, said = not_running(view, epoch.site, restart=restart)
+    # A copy that is still to be broken is so once the word is given.
+    missing, lost, said = not_running(view, epoch.site, restart=restart, broken=False)
     missing += lost
     if missing:
         plan, names = view.spec.name, ", ".join(vm.name for vm in missing)
@@ -186,10 +187,10 @@ def add_starts(
 
 
 def not_running(
-    view: PlanView, site: str, *, restart: bool = False
+    view: PlanView, site: str, *, restart: bool = False, broken: bool = True
 ) -> tuple[tuple[VmSpec, ...], tuple[VmSpec, ...], list[str]]:
     """VMs that have data at the site and do not run there; with `restart`, those that only a silent host may run; and sentences on those
-    of which too little is known."""
+    of which too little is known. `broken`: what is a copy still is one that nothing will break before they start."""
     epoch = view.epoch
     missing: list[VmSpec] = []
     lost: list[VmSpec] = []
@@ -202,7 +203,7 @@ def not_running(
         if known is not None and view.runs_at(known):
             continue
         if may_run_unseen(view, vm, site):
-            why = unseen(view, vm, site, allowed=restart) or _lacking(view, vm, site)
+            why = unseen(view, vm, site, allowed=restart) or _lacking(view, vm, site, broken=broken)
             if why:
                 said.append(why)
             else:
@@ -211,7 +212,7 @@ def not_running(
         fresh = known is None and ((epoch is not None and epoch.number == 1) or view.never_made("vm", vm.name))
         if fresh:
             continue  # never made yet: its own resource makes it
-        lacking = _lacking(view, vm, site)
+        lacking = _lacking(view, vm, site, broken=broken)
         if lacking:
             said.append(lacking)
         else:
@@ -231,7 +232,7 @@ def _gone(view: PlanView, vm: VmSpec, site: str) -> str:
     return _lacking(view, vm, site) if lost else ""
 
 
-def _lacking(view: PlanView, vm: VmSpec, site: str) -> str:
+def _lacking(view: PlanView, vm: VmSpec, site: str, *, broken: bool = True) -> str:
     """Why the VM cannot be started on the site's data; empty: it can."""
     anew = given_up(view, vm, site)
     for disk in vm.disks:
@@ -243,6 +244,8 @@ def _lacking(view: PlanView, vm: VmSpec, site: str) -> str:
             return (
                 f"VM {vm.name}: it does not run, and volume {disk.volume} with its disk {disk.role} is not on {array}"
             )
+        if broken and not volume.writable:
+            return f"VM {vm.name}: it does not run, and volume {disk.volume} with its disk {disk.role} is a copy on {array} that nothing may write to yet"
         if keys.lun_name(vm.name, disk.role) not in volume.luns and disk not in anew:
             if is_lost(view, vm, disk, site):
                 return (
