@@ -42,6 +42,8 @@ def careful() -> Iterator[None]:
     def handle(number: int, _frame: FrameType | None) -> None:
         name = _NAMES[signal.Signals(number)]
         if stopping.requested() is not None:
+            if os.isatty(2):
+                os.write(2, b"\x1b[?25h")  # a picture of the move may have hidden the cursor
             _say("dr: ended at once; what was begun is taken up by the next run (see dr status)")
             sys.stdout.flush()
             os._exit(1)

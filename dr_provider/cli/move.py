@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dr_provider.cli import show_move
+from dr_provider.cli.board import live
 from dr_provider.cli.common import Session, command
 from dr_provider.cli.confirm import ask, must_be_able_to_ask
 from dr_provider.cli.interrupts import careful
@@ -178,7 +179,9 @@ def start(session: Session, plan: PlanArgument = None, force: Force = None) -> i
     from dr_provider.reconcile.run import start_plan
 
     world = session.world()
-    return _finish(session, _run(session, world, spec.name, None, lambda: start_plan(world, spec.name, force)))
+    with live(session, world):
+        result = _run(session, world, spec.name, None, lambda: start_plan(world, spec.name, force))
+    return _finish(session, result)
 
 
 # -- one plan ---------------------------------------------------------------------------------------
@@ -254,7 +257,9 @@ def _decide_and_run(
         show_move.decision(session.err, document, whole=False)
     if not yes:
         ask(session, plan, "plan")
-    return _finish(session, _run(session, world, plan, decision, lambda: run_plan(world, plan, want)))
+    with live(session, world):
+        result = _run(session, world, plan, decision, lambda: run_plan(world, plan, want))
+    return _finish(session, result)
 
 
 def _run(
@@ -332,7 +337,7 @@ def _all(session: Session, to: str | None, force: str | None, *, dry_run: bool, 
         ask(session, to, "site")
     results = {name: (decision.document(), 1) for name, decision in decisions.items() if decision.refused}
     moving = [name for name in names if name not in results]
-    with careful(), ThreadPoolExecutor(max(1, len(moving)), thread_name_prefix="plan") as pool:
+    with careful(), live(session, world), ThreadPoolExecutor(max(1, len(moving)), thread_name_prefix="plan") as pool:
         # Each plan looks for itself, so that no plan decides on what another has just refreshed.
         futures = {
             name: pool.submit(_one_of_all, session, world, name, decisions[name], lambda w, n: run_plan(w, n, want))
@@ -353,7 +358,7 @@ def _one_of_all(
 ) -> tuple[dict[str, Any], int]:
     from dr_provider.reconcile.world import World
 
-    world = World(shared.topology, shared.fleet, shared.by, shared.stack, shared.progress)
+    world = World(shared.topology, shared.fleet, shared.by, shared.stack, shared.progress, shared.watch)
     try:
         return _run(session, world, plan, decision, lambda: work(world, plan))
     except BadInput as error:

@@ -8,9 +8,9 @@ from typing import Any
 from dr_provider.cli.paper import Paper, span
 from dr_provider.cli.show_status import show_vms
 
-__all__ = ["decision", "outcome", "stands"]
+__all__ = ["KINDS", "decision", "outcome", "stands"]
 
-_KINDS = {
+KINDS = {
     "none": "nothing to do",
     "create": "making the plan",
     "planned": "a planned move",
@@ -30,9 +30,9 @@ def decision(paper: Paper, document: Mapping[str, Any], *, whole: bool) -> None:
     way = ""
     if document.get("to"):
         way = f", {document['from'] or 'nowhere'} -> {document['to']}"
-    kind = "refused" if refused else _KINDS.get(document["kind"], document["kind"])
+    kind = "refused" if refused else KINDS.get(document["kind"], document["kind"])
     if refused and document["kind"] != "none":
-        kind = f"{_KINDS.get(document['kind'], document['kind'])}, refused"
+        kind = f"{KINDS.get(document['kind'], document['kind'])}, refused"
     paper.line(f"Plan {document['plan']}: {kind}{way}", "bold red" if refused else "bold")
     if actions and document["kind"] in ("planned", "disaster", "resolve", "rollback"):
         paper.pairs(

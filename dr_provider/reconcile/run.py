@@ -199,16 +199,19 @@ def _execute(run: Run, decision: Decision, journal: Journal) -> GraphResult:
         nonlocal count
         journal.event(event)
         if event.what == "start":
+            run.world.step(decision, event, "")
             return
         with lock:
             count += 1
             at = count
         if event.what == "skipped" and (run.committed is None or event.action.verb != "start"):
+            run.world.step(decision, event, "")
             return  # what failed has been said; the journal has the rest
         remark = f" ({event.detail})" if event.detail and event.what == "done" else ""
         said = {"done": f"done in {event.seconds:.2f} s", "failed": "FAILED", "skipped": "skipped"}[event.what]
         why = f": {event.detail}" if event.what != "done" else ""
-        run.world.progress(f"plan {run.plan} [{at}/{total}] {event.action.sentence}: {said}{remark}{why}")
+        line = f"plan {run.plan} [{at}/{total}] {event.action.sentence}: {said}{remark}{why}"
+        run.world.step(decision, event, line)
 
     try:
         return run_graph(

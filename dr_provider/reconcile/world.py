@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from dr_provider.arrays.base import Fabric
 from dr_provider.arrays.embedded.blocks import connect
@@ -21,9 +22,14 @@ from dr_provider.protection.fleet import Fleet
 from dr_provider.reconcile.stored import stored_differs
 from dr_provider.reconcile.view import PlanView, plan_view
 
+if TYPE_CHECKING:
+    from dr_provider.reconcile.decision import Decision
+    from dr_provider.reconcile.graph import Event
+
 __all__ = ["World", "open_world", "who"]
 
 Progress = Callable[[str], None]
+Watch = Callable[["Decision", "Event", str], None]
 
 
 def who() -> str:
@@ -51,6 +57,8 @@ class World:
     by: str
     stack: str = ""
     progress: Progress = _quiet
+    watch: Watch | None = None
+    """Told of every step of a run, with the line on it for people (empty: none) in the place of `progress`."""
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     _seen: Observation | None = None
@@ -81,6 +89,12 @@ class World:
             arrays = self.topology.plan_arrays(plan)
             self._changed[plan] = stored_differs(self.topology, self.fleet, self.look(), arrays)
         return self._changed[plan]
+
+    def step(self, decision: Decision, event: Event, line: str) -> None:
+        if self.watch is not None:
+            self.watch(decision, event, line)
+        elif line:
+            self.progress(line)
 
     def close(self) -> None:
         self.fleet.close()
