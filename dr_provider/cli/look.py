@@ -39,11 +39,21 @@ def validate(
         kind: len(getattr(topology, kind))
         for kind in ("sites", "arrays", "hosts", "networks", "volumes", "vms", "plans")
     }
-    document: dict[str, Any] = {"valid": True, "topology": topology.name, "source": source, "counts": counts}
+    from dr_provider.model.advice import advice
+
+    warnings = [{"path": said.path, "message": said.message} for said in advice(topology)]
+    document: dict[str, Any] = {
+        "valid": True,
+        "topology": topology.name,
+        "source": source,
+        "counts": counts,
+        "warnings": warnings,
+    }
 
     def show(paper: Paper) -> None:
         said = ", ".join(f"{n} {kind if n != 1 else kind[:-1]}" for kind, n in counts.items()).replace("vms", "VMs")
         paper.line(f"{source}: topology {topology.name} is good: {said}.", "green")
+        paper.bullets((f"{each['path']}: {each['message']}" for each in warnings), "yellow")
 
     session.emit(document, show)
 

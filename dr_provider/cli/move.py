@@ -241,12 +241,13 @@ def _decide(world: World, plan: str, want: Want) -> Decision:
 def _decide_and_run(
     session: Session, plan: str, want: Want, *, dry_run: bool, yes: bool, world: World | None = None
 ) -> int:
+    from dr_provider.reconcile.remap import decision_document
     from dr_provider.reconcile.run import run_plan
 
     world = world or session.world()
     want = replace(want, by=world.by)
     decision = _decide(world, plan, want)
-    document = decision.document()
+    document = decision_document(world.topology, decision)
     if dry_run or decision.refused or not decision.actions:
         session.emit(document, lambda paper: show_move.decision(paper, document, whole=True))
         lacking = decision.refused or decision.exit_bad or (want.goal == "restart" and decision.degraded)
@@ -311,6 +312,7 @@ def _finish(session: Session, result: tuple[dict[str, Any], int]) -> int:
 
 def _all(session: Session, to: str | None, force: str | None, *, dry_run: bool, yes: bool) -> int:
     from dr_provider.reconcile.decision import Want
+    from dr_provider.reconcile.remap import decision_document
     from dr_provider.reconcile.run import run_plan
 
     topology = session.topology()
@@ -330,7 +332,7 @@ def _all(session: Session, to: str | None, force: str | None, *, dry_run: bool, 
     decisions = {name: _decide(world, name, want) for name in names}
     idle = dry_run or not any(decision.actions for decision in decisions.values())
     if idle or not yes:
-        documents = {name: decision.document() for name, decision in decisions.items()}
+        documents = {name: decision_document(topology, decision) for name, decision in decisions.items()}
         _show_decisions(session, documents, final=idle)
         if idle:
             return 1 if any(decision.refused for decision in decisions.values()) else 0

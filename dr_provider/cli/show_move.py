@@ -48,6 +48,7 @@ def decision(paper: Paper, document: Mapping[str, Any], *, whole: bool) -> None:
             paper.line(f"and {more} more actions (--dry-run lists them all)", indent=6)
             break
         paper.line(action["sentence"], indent=2, lead=f"{number:>3}. ")
+    addresses(paper, document, whole=whole)
     if refused:
         paper.line("Refused, nothing was done:", "bold red")
         for sentence in refused:
@@ -63,6 +64,42 @@ def decision(paper: Paper, document: Mapping[str, Any], *, whole: bool) -> None:
             "warnings": [w for w in document["warnings"] if w.partition(": ")[2] not in reasons or not refused],
         },
     )
+
+
+def addresses(paper: Paper, document: Mapping[str, Any], *, whole: bool) -> None:
+    """What changes for those who talk to the VMs: cards as they will be, and where DNS names have to point."""
+    cards = [card for card in document.get("addresses", ()) if card["changed"]]
+    if cards:
+        paper.line("Addresses after it:", "bold")
+        shown = cards if whole else cards[:_ON_ONE_SCREEN]
+        paper.table(
+            ["VM", "network", "before", "after"],
+            [[card["vm"], card["network"], _card(card["before"]), _card(card["after"])] for card in shown],
+        )
+        _more(paper, len(cards) - len(shown), "cards")
+    names = [name for name in document.get("names", ()) if name["before"] != name["after"] or name["byDhcp"]]
+    if names:
+        paper.line("DNS names to point elsewhere:", "bold")
+        shown = names if whole else names[:_ON_ONE_SCREEN]
+        after = {True: "what DHCP gives it"}
+        paper.table(
+            ["name", "VM", "before", "after"],
+            [[n["name"], n["vm"], n["before"] or "-", after.get(n["byDhcp"], n["after"] or "none")] for n in shown],
+        )
+        _more(paper, len(names) - len(shown), "names")
+
+
+def _card(card: Mapping[str, Any] | None) -> str:
+    if card is None:
+        return "-"
+    parts = [card["address"] or "DHCP", f"via {card['gateway']}" if card["gateway"] else ""]
+    parts += [f"DNS {' '.join(card['dns'])}" if card["dns"] else ""]
+    return " ".join(part for part in parts if part)
+
+
+def _more(paper: Paper, count: int, what: str) -> None:
+    if count > 0:
+        paper.line(f"and {count} more {what} (--dry-run lists them all)", indent=2)
 
 
 def _no_point(document: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ __all__ = [
     "Interface",
     "SshAddress",
     "derived_mac",
+    "dns_name",
     "interface",
     "ip",
     "libvirt_uri",
@@ -41,6 +42,8 @@ _S3 = re.compile(
 _LIBVIRT = re.compile(r"[a-z]+(\+[a-z0-9]+)?://[!-~]{0,1000}")
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}|[0-9a-fA-F:.]+")
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII | re.IGNORECASE)
+_LONGEST_NAME = 253
 _ISCSI_PORT = 3260
 
 
@@ -98,6 +101,16 @@ def _usable(value: Address) -> None:
         raise ValueError(
             "is a multicast, loopback, broadcast or empty address; wanted one that a network card can have"
         )
+
+
+def dns_name(text: str) -> str:
+    """A host's name in DNS (RFC 1123), in small letters: db.example.org."""
+    wanted = "wanted a host's name in DNS, such as db.example.org: letters, digits and - between dots, without a dot at the end"
+    if len(text) > _LONGEST_NAME or not all(_LABEL.fullmatch(label) for label in text.split(".")):
+        raise ValueError(wanted)
+    if _IP.fullmatch(text) and text.replace(".", "").isdigit():
+        raise ValueError(f"is an address; {wanted}")
+    return text.lower()
 
 
 def mac(text: str) -> str:

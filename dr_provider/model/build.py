@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import os.path
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from dr_provider.model.problems import Path
 from dr_provider.model.topology import (
     ArraySpec,
     BackupSpec,
+    Contact,
     CopySpec,
     DiskSpec,
     HealthSpec,
@@ -29,6 +30,7 @@ from dr_provider.model.topology import (
     NicSpec,
     PlanSpec,
     TierSpec,
+    VmAt,
     VmSpec,
     VolumeSpec,
     WitnessSpec,
@@ -62,6 +64,7 @@ class Draft:
     plans: dict[str, PlanSpec | None] = field(default_factory=dict)
     source_budget: float = 10.0
     witness: WitnessSpec | None = None
+    contacts: tuple[Contact, ...] = ()
     host_sites: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """By plan: the sites under `hosts`, those that allow any host too."""
     torn: frozenset[str] = frozenset()
@@ -100,7 +103,7 @@ def absolute(data: Data, base: FilePath) -> dict[str, Any]:
 
 def build(data: Data, bad: tuple[Path, ...]) -> Draft:
     """Build what is well-formed. `bad` are the paths at which the schema found faults."""
-    torn = {str(path[0]) for path in bad if len(path) == 1 or path[:1] == ("witness",)} | (
+    torn = {str(path[0]) for path in bad if len(path) == 1 or path[0] in ("witness", "contacts")} | (
         {"sites", "arrays", "hosts"} - set(data)
     )
     broken = {path[:2] for path in bad if len(path) > 1}
@@ -128,6 +131,7 @@ def build(data: Data, bad: tuple[Path, ...]) -> Draft:
         },
         source_budget=10.0 if "sourceBudget" in torn else units.duration(data.get("sourceBudget", "10s")),
         witness=None if "witness" in torn else _witness(data.get("witness")),
+        contacts=() if "contacts" in torn else _contacts(data),
         torn=frozenset(torn),
     )
 
@@ -165,7 +169,16 @@ def _witness(data: Data | None) -> WitnessSpec | None:
 
 
 def _network(name: str, data: Data) -> NetworkSpec:
-    return NetworkSpec(name, {site: value for site, value in data.items() if site != "drill"}, data.get("drill"))
+    there: dict[str, Data] = {
+        site: {"bridge": value} if isinstance(value, str) else value for site, value in data.items()
+    }
+    return NetworkSpec(
+        name,
+        {site: value["bridge"] for site, value in there.items() if site != "drill"},
+        there["drill"]["bridge"] if "drill" in there else None,
+        gateway={site: value["gateway"] for site, value in there.items() if "gateway" in value},
+        dns={site: _some(value["dns"]) for site, value in there.items() if "dns" in value},
+    )
 
 
 def _volume(name: str, data: Data) -> VolumeSpec:
@@ -187,20 +200,34 @@ def _vm(topology: str, name: str, data: Data) -> VmSpec:
         nics=tuple(nics),
         health=_health(data["health"]) if "health" in data else None,
         start_delay=units.delay(data.get("startDelay", "0s")),
+        at={
+            place: VmAt(
+                there.get("cpus"), _maybe(there.get("memory"), units.size), _maybe(there.get("startDelay"), units.delay)
+            )
+            for place, there in sorted(data.get("at", {}).items())
+        },
     )
 
 
 def _nic(data: Data, derived: str) -> NicSpec:
     gateway = data.get("gateway", {})
-    dns = data.get("dns", {})
-    servers = dns if isinstance(dns, Mapping) else {"": dns}
     return NicSpec(
         network=data["network"],
         mac=mac(data["mac"]) if "mac" in data else derived,
         address=dict(data.get("address", {})),
         gateway={"": gateway} if isinstance(gateway, str) else dict(gateway),
-        dns={site: (given,) if isinstance(given, str) else tuple(given) for site, given in servers.items()},
+        dns=_by_site(data.get("dns", {})),
+        names={site: tuple(name.lower() for name in names) for site, names in _by_site(data.get("names", {})).items()},
     )
+
+
+def _some(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _by_site(given: str | Sequence[str] | Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """What is given for all sites stands under the key ""."""
+    return {site: _some(each) for site, each in (given if isinstance(given, Mapping) else {"": given}).items()}
 
 
 def _health(data: Data) -> HealthSpec:
@@ -228,4 +255,9 @@ def _plan(name: str, data: Data) -> PlanSpec:
         commit_window=_maybe(data.get("commitWindow"), units.duration),
         restart=data.get("restart", "none"),
         last_transfer=units.duration(data.get("lastTransfer", "30m")),
+        contacts=_contacts(data),
     )
+
+
+def _contacts(data: Data) -> tuple[Contact, ...]:
+    return tuple(Contact(**contact) for contact in data.get("contacts", ()))

@@ -29,6 +29,7 @@ def check(draft: Draft, report: Report, *, check_images: bool) -> None:
         if volume is not None:
             checks_copies.check_volume(draft, volume, report)
     _disks(draft, report, check_images=check_images)
+    _at(draft, report)
     for plan in draft.plans.values():
         if plan is not None:
             _plan(draft, plan, report)
@@ -61,6 +62,26 @@ def _sites(draft: Draft, report: Report) -> None:
         for name, thing in section.items():
             if thing is not None and thing.site not in draft.sites:
                 report.add((key, name, "site"), _unknown("site", thing.site, draft.sites))
+
+
+# -- VMs -----------------------------------------------------------------------------------------
+
+
+def _at(draft: Draft, report: Report) -> None:
+    """What a VM has otherwise at a site is for a site at which it can be."""
+    for vm in draft.vms.values():
+        plan = next(
+            (p for p in draft.plans.values() if p is not None and vm is not None and vm.name in p.members), None
+        )
+        for site in vm.at if vm is not None and "sites" not in draft.torn else ():
+            assert vm is not None
+            if site != "drill" and site not in draft.sites:
+                report.add(("vms", vm.name, "at", site), _unknown("site", site, [*draft.sites, "drill"]))
+            elif site != "drill" and plan is not None and site not in plan.sites:
+                report.add(
+                    ("vms", vm.name, "at", site),
+                    f"{site} is not a site of plan {plan.name} ({listed(plan.sites)}), so it is never there; leave it out",
+                )
 
 
 # -- disks ---------------------------------------------------------------------------------------

@@ -59,7 +59,8 @@ def _fit(draft: Draft, plan: PlanSpec, site: str, report: Report) -> None:
     if None in allowed or (named is not None and any(h is None or h.site != site for h in allowed)):
         return  # what is wrong with it has been said
     hosts = [host for host in allowed if host is not None and host.site == site]
-    vms = [vm for name in dict.fromkeys(plan.members) if (vm := draft.vms.get(name)) is not None]
+    members = [vm for name in dict.fromkeys(plan.members) if (vm := draft.vms.get(name)) is not None]
+    vms = [vm.there(site) for vm in members]
     if not hosts:
         report.add(path, f"there is no host at {site}, so its VMs could not run there; add one under hosts")
         return
@@ -73,6 +74,13 @@ def _fit(draft: Draft, plan: PlanSpec, site: str, report: Report) -> None:
             f"VM {vm.name} ({_need(vm.cpus, vm.memory)}) fits on none of the {which}, {listed(h.name for h in hosts)}; "
             f"the largest has {_need(best.cpus, best.memory)}",
         )
+    for vm in (vm.there(site, drill=True) for vm in members if "drill" in vm.at):
+        if not any(room.fits(vm) for room in rooms):
+            report.add(
+                path,
+                f"VM {vm.name} has {_need(vm.cpus, vm.memory)} in a drill, and fits on none of the {which}, {listed(h.name for h in hosts)}; "
+                "give it less under at.drill",
+            )
     if not too_large and not _placed(vms, hosts):
         need = _need(sum(vm.cpus for vm in vms), sum(vm.memory for vm in vms))
         have = _need(sum(room.cpus for room in rooms), sum(room.memory for room in rooms))

@@ -100,6 +100,7 @@ def _topology(draft: Draft, text: str) -> Topology:
         source_budget=draft.source_budget,
         text=text,
         witness=draft.witness,
+        contacts=draft.contacts,
     )
 
 

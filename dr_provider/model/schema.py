@@ -30,6 +30,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "IP address": addresses.ip,
     "address": addresses.interface,
     "MAC": addresses.mac,
+    "DNS name": addresses.dns_name,
     "credential reference": credentials.parse,
     "SSH address": addresses.ssh,
     "portal": addresses.portal,
@@ -56,6 +57,9 @@ _PATTERNS = {
     "bucket": "wanted a bucket's name: 3 to 63 small letters, digits, dots and -",
     "word": "wanted letters, digits, dots, - and _, 64 characters at most",
     "text": "wanted one line of text without control characters",
+    "line": "wanted one line of text without control characters, with something in it",
+    "phone number": "wanted a phone number, such as +1 555 0100",
+    "mail address": "wanted a mail address, such as oncall@example.org",
 }
 
 
@@ -154,7 +158,10 @@ def _sentences(error: ValidationError) -> Iterator[tuple[Path, str]]:
         case "maxItems":
             yield path, f"has {len(value)} entries; wanted at most {wanted}"
         case "minLength" | "maxLength":
-            yield path, f"found a text of {len(value)} characters; wanted a path"
+            yield (
+                path,
+                f"found a text of {len(value)} characters; {_PATTERNS.get(str(within.get('title')), 'wanted a path')}",
+            )
         case "oneOf":
             if not isinstance(value, dict):
                 return  # its type is the fault

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
 __all__ = [
     "ArraySpec",
     "BackupSpec",
+    "Contact",
     "CopySpec",
     "DiskSpec",
     "HealthSpec",
@@ -20,6 +21,7 @@ __all__ = [
     "PlanSpec",
     "TierSpec",
     "Topology",
+    "VmAt",
     "VmSpec",
     "VolumeSpec",
     "WitnessSpec",
@@ -52,11 +54,16 @@ class HostSpec:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network: its bridge or network name at each site, and the isolated one for drills."""
+    """A network: its bridge or network name at each site, and the isolated one for drills.
+
+    `gateway` and `dns` are by site name, or `drill`: what cards with a static address have there, unless they say so themselves.
+    """
 
     name: str
     sites: Mapping[str, str]
     drill: str | None
+    gateway: Mapping[str, str] = field(default_factory=dict)
+    dns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,8 @@ class DiskSpec:
 class NicSpec:
     """A network card. `mac` is always set (derived from topology, VM and index where the document has none).
 
-    `address`, `gateway` and `dns` are by site name, or `drill`; `gateway`/`dns` given as one value apply to the key "".
+    `address`, `gateway`, `dns` and `names` are by site name, or `drill`; what is given as one value for all sites stands under the key "".
+    `names` are the DNS names that point to the address. What counts at a place is `model.remap.card_at`.
     """
 
     network: str
@@ -111,6 +119,7 @@ class NicSpec:
     address: Mapping[str, str] = field(default_factory=dict)
     gateway: Mapping[str, str] = field(default_factory=dict)
     dns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,7 +132,19 @@ class HealthSpec:
 
 
 @dataclass(frozen=True)
+class VmAt:
+    """What a VM has otherwise at a site, or in a drill; None: as everywhere. `memory` in bytes, `start_delay` in seconds."""
+
+    cpus: int | None = None
+    memory: int | None = None
+    start_delay: float | None = None
+
+
+@dataclass(frozen=True)
 class VmSpec:
+    """A VM. `cpus`, `memory` (bytes) and `start_delay` (seconds) are what it has where `at` (by site name, or `drill`) says nothing else;
+    what counts at a site is what `there` gives."""
+
     name: str
     cpus: int
     memory: int
@@ -131,6 +152,19 @@ class VmSpec:
     nics: tuple[NicSpec, ...] = ()
     health: HealthSpec | None = None
     start_delay: float = 0.0
+    at: Mapping[str, VmAt] = field(default_factory=dict)
+
+    def there(self, site: str, *, drill: bool = False) -> VmSpec:
+        """The VM as it is at a site, or in a drill there: what is said of drills counts first, then what is said of the site."""
+        said = [self.at[place] for place in (("drill", site) if drill else (site,)) if place in self.at]
+        if not said:
+            return self
+        return replace(
+            self,
+            cpus=next((each.cpus for each in said if each.cpus is not None), self.cpus),
+            memory=next((each.memory for each in said if each.memory is not None), self.memory),
+            start_delay=next((each.start_delay for each in said if each.start_delay is not None), self.start_delay),
+        )
 
     def volumes(self) -> tuple[str, ...]:
         """The volumes that hold its disks, in order, each once."""
@@ -162,6 +196,16 @@ class BackupSpec:
 
 
 @dataclass(frozen=True)
+class Contact:
+    """A person or a desk to call."""
+
+    name: str
+    role: str | None = None
+    phone: str | None = None
+    mail: str | None = None
+
+
+@dataclass(frozen=True)
 class PlanSpec:
     """A DR plan. `hosts` maps a site to the hosts allowed there; a site that is missing allows any."""
 
@@ -177,6 +221,7 @@ class PlanSpec:
     commit_window: float | None = None
     restart: str = "none"
     last_transfer: float = 1800.0
+    contacts: tuple[Contact, ...] = ()
 
     @property
     def home(self) -> str:
@@ -218,6 +263,7 @@ class Topology:
     source_budget: float = 10.0
     text: str = ""
     witness: WitnessSpec | None = None
+    contacts: tuple[Contact, ...] = ()
 
     def plan_volumes(self, plan: str) -> tuple[VolumeSpec, ...]:
         """The volumes of a plan, by name."""

@@ -9,6 +9,7 @@ from dr_provider.model import keys
 from dr_provider.model.addresses import derived_mac
 from dr_provider.model.errors import BadInput
 from dr_provider.model.records import Owner
+from dr_provider.model.remap import card_at
 from dr_provider.model.state import Observation
 from dr_provider.model.topology import DiskSpec, NicSpec, Topology
 from dr_provider.model.vm import DiskAttachment, NicDefinition, VmDefinition
@@ -34,7 +35,7 @@ def vm_definition(
     `seen` tells how much of each LUN an image takes; without it, or where the LUN is not known yet, the image file does.
     Raises BadInput where the topology gives the VM no plan, no copy or no network there.
     """
-    spec = topology.vms[vm]
+    spec = topology.vms[vm].there(site, drill=drill is not None)
     plan = topology.plan_of_vm(vm)
     if plan is None:
         raise BadInput(f"vm {vm}: no plan of topology {topology.name} names it; add it to a tier of one")
@@ -87,17 +88,8 @@ def _image_bytes(disk: DiskSpec, array: str, lun: str, seen: Observation | None)
 
 
 def _nic(topology: Topology, vm: str, nic: NicSpec, site: str, drill: str | None) -> NicDefinition:
-    network = topology.networks[nic.network]
-    bridge = network.sites.get(site) if drill is None else network.drill
-    if bridge is None:
+    card = card_at(topology.networks[nic.network], nic, site, drill=drill is not None)
+    if card is None:
         where = f"site {site}" if drill is None else "drills"
         raise BadInput(f"vm {vm}: its network {nic.network} names no bridge for {where}; add one to the network")
-    # A drill's network is isolated, so without an address of its own the VM keeps the one that it would have at the site.
-    places = (site, "") if drill is None else ("drill", site, "")
-    return NicDefinition(
-        bridge=bridge,
-        mac=nic.mac,
-        address=next((nic.address[place] for place in places if place in nic.address), None),
-        gateway=next((nic.gateway[place] for place in places if place in nic.gateway), None),
-        dns=next((nic.dns[place] for place in places if place in nic.dns), ()),
-    )
+    return NicDefinition(bridge=card.bridge, mac=nic.mac, address=card.address, gateway=card.gateway, dns=card.dns)

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from dr_provider.model import credentials
+from dr_provider.model.advice import advice
 from dr_provider.model.errors import BadInput
 from dr_provider.model.findings import ClockReading, Examination, Finding, Room, ok, problem, warning
 from dr_provider.model.state import ArrayState, Observation
@@ -41,6 +42,7 @@ def judge(topology: Topology, seen: Observation, examined: Mapping[str, Examinat
         *_initiators(topology, seen),
         *_paths(topology, seen),
         *_credentials(topology),
+        *_advice(topology),
         *judge_fencing(topology, seen),
     ]
 
@@ -54,6 +56,11 @@ def _own(topology: Topology, examined: Mapping[str, Examination]) -> Judged:
     for key, examination in examined.items():
         for finding in examination.findings:
             yield _site(topology, key), finding
+
+
+def _advice(topology: Topology) -> Judged:
+    for said in advice(topology):
+        yield "", warning(said.path, "document", f"{said.message[:1].upper()}{said.message[1:]}.", "")
 
 
 # -- clocks ----------------------------------------------------------------------------------------------

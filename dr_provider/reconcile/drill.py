@@ -17,11 +17,12 @@ from dr_provider.model.codec import dump
 from dr_provider.model.errors import BadInput, DrError, MoveInProgress, Refused, Unreachable
 from dr_provider.model.records import DrillRecord, Guard, Owner
 from dr_provider.model.state import Reservation
+from dr_provider.model.topology import VmSpec
 from dr_provider.protection.catalogue import RecoveryPoint, choose_point, newest
 from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.definitions import vm_definition
 from dr_provider.reconcile.graph import Event, run_graph
-from dr_provider.reconcile.health import wait_until_well
+from dr_provider.reconcile.health import pause, wait_until_well
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.placement import Placement, place
 from dr_provider.reconcile.steps import Steps, started_before, tier_of
@@ -75,6 +76,10 @@ class _Drill:
     only: bool = False
     """One VM beside the running one: its network cards are its own."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def size(self, vm: str) -> VmSpec:
+        """The VM as it is in a drill at this one's site."""
+        return self.view.topology.vms[vm].there(self.record.site, drill=True)
 
 
 def drill_site(view: PlanView, site: str | None) -> str:
@@ -229,7 +234,7 @@ def _bring_up(held: _Drill) -> tuple[tuple[Mapping[str, object], ...], tuple[str
         steps.add("start", vm, said, after=[f"attach:{vm}", *before], needed=not soft, vm=vm)
     for host in sorted(set(held.hosts.values())):
         demands = [
-            Reservation(f"drill.{drill}", keys.drill_vm(vm, drill), held.view.topology.vms[vm].cpus, held.view.topology.vms[vm].memory)
+            Reservation(f"drill.{drill}", keys.drill_vm(vm, drill), (size := held.size(vm)).cpus, size.memory)
             for vm, at in sorted(held.hosts.items())
             if at == host and vm not in _running(view, drill)
         ]  # fmt: skip
@@ -269,10 +274,13 @@ def _running(view: PlanView, drill: str) -> set[str]:
 
 def _perform(held: _Drill, action: Action) -> str:
     vm, view = action.of["vm"], held.view
-    host_name, spec = held.hosts[vm], view.topology.vms[vm]
+    host_name, spec = held.hosts[vm], held.size(vm)
     host = held.world.fleet.host(host_name)
     name = keys.drill_vm(vm, held.drill)
     if action.verb == "start":
+        if not held.only and vm not in _running(view, held.drill):
+            # As a move would: what is measured is the time that one takes.
+            pause(spec.start_delay, stopping.requested)
         host.start(name)
         return wait_until_well(held.world.fleet, host_name, name, spec, stopping.requested)
     state = view.seen.host(host_name)

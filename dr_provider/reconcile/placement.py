@@ -66,10 +66,12 @@ def place(
 ) -> Placement:
     """A host at the site for each VM: where it runs or is defined already, else spread; packed tight only where spreading fails.
 
-    `anew`: the VMs come in addition to those that run (a drill). `ended`: host's names of VMs that will be gone (drills that give way).
+    Each takes what it has at the site. `anew`: the VMs come in addition to those that run, with what they have in a drill. `ended`: host's names of VMs that will be gone (drills that give way).
     `near`: hosts that are taken before others, by VM.
     """
     tag = tag or reservation_tag(view.topology.name, view.spec.name)
+    vms = tuple(vm.there(site, drill=anew) for vm in vms)
+    sized = {vm.name: vm for vm in vms}
     allowed = [h.name for h in view.topology.plan_hosts(view.spec.name, site)]
     answering = {name: state for name in allowed if (state := view.seen.host(name)) is not None}
     fixed: dict[str, str] = {}
@@ -89,7 +91,7 @@ def place(
             break
     assert best is not None
     silent = sorted(set(allowed) - set(answering))
-    unplaced = {name: _why(view.topology.vms[name], site, answering, silent) for name in best.unplaced}
+    unplaced = {name: _why(sized[name], site, answering, silent) for name in best.unplaced}
     return Placement({**fixed, **best.hosts}, unplaced)
 
 

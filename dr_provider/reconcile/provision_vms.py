@@ -110,7 +110,7 @@ def ensure_vm(
         waits = _must_wait(view, vm, at.site)
         if waits:
             return replace(result, pending=waits)
-        pause(spec.start_delay, stopping.requested)
+        pause(spec.there(at.site).start_delay, stopping.requested)
         host = _start(world, view, spec, at.site, wanted, placed or Placed())
     except MoveInProgress:
         return replace(result, pending=in_move(plan.name))

@@ -77,5 +77,6 @@ def _room(topology: Topology, host: HostSpec, state: HostState | None) -> tuple[
     said_cpus, said_memory = host.options.get("cpus"), host.options.get("memory")
     if isinstance(said_cpus, int) and isinstance(said_memory, int):
         return said_cpus, said_memory, ""
-    cpus, memory = sum(vm.cpus for vm in topology.vms.values()), sum(vm.memory for vm in topology.vms.values())
+    vms = [vm.there(host.site) for vm in topology.vms.values()]
+    cpus, memory = sum(vm.cpus for vm in vms), sum(vm.memory for vm in vms)
     return cpus, memory, f"host {host.name} does not answer, so its twin has room for all VMs"

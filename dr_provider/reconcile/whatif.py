@@ -107,7 +107,7 @@ def _kept(topology: Topology, seen: Observation, fate: PlanFate) -> Observation:
         state = hosts.get(vm.host) if vm.host is not None else None
         if vm.host is None or vm.state not in ("restarted", "restored") or not isinstance(state, HostState):
             continue
-        spec = topology.vms[vm.vm]
+        spec = topology.vms[vm.vm].there(topology.hosts[vm.host].site)
         kept = Reservation(reservation_tag(topology.name, fate.plan), vm.vm, spec.cpus, spec.memory)
         hosts[vm.host] = replace(state, reservations=(*state.reservations, kept))
     return replace(seen, hosts=hosts)

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from dr_provider.model import codec, keys
-from dr_provider.model.topology import PlanSpec, Topology
+from dr_provider.model.topology import PlanSpec, Topology, VmSpec
 from dr_provider.reconcile.steps import started_before
 from dr_provider.resources.config import StackConfig
 from dr_provider.resources.dr_plan import DrPlanProps
@@ -136,10 +136,24 @@ def _vm(topology: Topology, name: str, common: Mapping[str, Any], adopt: bool) -
         cpus=vm.cpus,
         memory=vm.memory,
         disks=codec.canonical({disk.role: disk.volume for disk in vm.disks}),
-        nics=codec.canonical([json.loads(codec.dump(nic)) for nic in vm.nics]),
+        # DNS names are no part of the VM: callouts see to them.
+        nics=codec.canonical(
+            [{key: value for key, value in json.loads(codec.dump(nic)).items() if key != "names"} for nic in vm.nics]
+        ),
         health=codec.dump(vm.health) if vm.health else None,
+        at=_sizes(vm),
         arrays=tuple(dict.fromkeys(array for volume in vm.volumes() for array in topology.volumes[volume].arrays)),
     )
+
+
+def _sizes(vm: VmSpec) -> str | None:
+    """The sizes that it has otherwise at a site. How long its start waits there is no property of it, as `startDelay` is none."""
+    sizes = {
+        place: {key: value for key, value in (("cpus", there.cpus), ("memory", there.memory)) if value is not None}
+        for place, there in vm.at.items()
+    }
+    said = {place: size for place, size in sizes.items() if size}
+    return codec.canonical(said) if said else None
 
 
 def _reach(topology: Topology, plan: str) -> str:

@@ -60,6 +60,7 @@ class DrPlanProvider(ResourceProvider):
 
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         from dr_provider.model.errors import BadInput, DrError
+        from dr_provider.reconcile.remap import address_lines
 
         wanted = bag.read(DrPlanProps, news)
         if renamed := bag.renamed(wanted.plan, olds, news):
@@ -75,7 +76,7 @@ class DrPlanProvider(ResourceProvider):
             session.say_once(wanted.plan, str(error))
             inputs["pendingActions"] = [f"refused: {error}"]
             return CheckResult(inputs, [])
-        for line in _lines(decision):
+        for line in (*_lines(decision), *address_lines(world.topology, decision)):
             session.say_once(wanted.plan, line)
         inputs["pendingActions"] = [
             *(action.sentence for action in decision.actions),

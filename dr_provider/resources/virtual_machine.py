@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,10 @@ __all__ = ["VirtualMachine", "VirtualMachineProps", "VirtualMachineProvider"]
 
 @dataclass(frozen=True, kw_only=True)
 class VirtualMachineProps(KindProps):
-    """`memory` in bytes; `disks`, `nics` and `health` as canonical JSON; `arrays`: every array with a copy of a volume of it."""
+    """`memory` in bytes; `disks`, `nics` and `health` as canonical JSON; `arrays`: every array with a copy of a volume of it.
+
+    `at`: what it has otherwise at a site or in a drill, {SITE: {"cpus", "memory"}}, as canonical JSON; None: the same everywhere.
+    """
 
     cpus: int
     memory: int
@@ -29,6 +33,21 @@ class VirtualMachineProps(KindProps):
     nics: str = field(metadata=bag.BACKGROUND)
     arrays: tuple[str, ...] = field(metadata=bag.BACKGROUND)
     health: str | None = field(default=None, metadata=bag.BACKGROUND)
+    at: str | None = None
+
+    def as_found(self, site: str, cpus: int, memory: int) -> VirtualMachineProps:
+        """The inputs that a VM of this size at the site would have come from: one that has what is said of the site is no difference."""
+        at: dict[str, dict[str, int]] = json.loads(self.at) if self.at else {}
+        own = at.get(site, {})
+        found = {"cpus": cpus, "memory": memory}
+        if own:
+            at[site] = {key: found[key] for key in own}
+        return replace(
+            self,
+            at=json.dumps(at, sort_keys=True, separators=(",", ":")) if at else None,
+            cpus=self.cpus if "cpus" in own else cpus,
+            memory=self.memory if "memory" in own else memory,
+        )
 
 
 class VirtualMachineProvider(Kind[VirtualMachineProps]):
@@ -53,7 +72,7 @@ class VirtualMachineProvider(Kind[VirtualMachineProps]):
             return None
         definition = found.state.definition
         outputs = {"site": found.site, "host": found.host, "state": found.state.state}
-        return replace(props, cpus=definition.cpus, memory=definition.memory), outputs
+        return props.as_found(found.site, definition.cpus, definition.memory), outputs
 
 
 class VirtualMachine(Resource, module="dr", name="VirtualMachine"):

@@ -10,6 +10,7 @@ import pytest
 from dr_provider.model import keys
 from dr_provider.model.codec import dump
 from dr_provider.model.records import Claim
+from dr_provider.resources.virtual_machine import VirtualMachineProps
 from tests.resources.local_engine import PROVIDERS, LocalStack
 
 MIB = 1 << 20
@@ -34,6 +35,73 @@ def test_everything_is_made_once(stack: Callable[..., LocalStack]) -> None:
     assert shop.refresh() == []
     assert shop.preview() == {}
     assert shop.production() == before
+
+
+def sized(document: dict[str, Any], **west: Any) -> None:
+    document["vms"]["db"]["at"] = {"west": {"cpus": 2, "memory": "32MiB", **west}, "drill": {"cpus": 1}}
+    document["vms"]["db"]["nics"][0]["names"] = "db.example.org"
+
+
+def test_another_size_at_another_site_is_no_difference(stack: Callable[..., LocalStack]) -> None:
+    shop = stack(change=sized)
+    shop.config = {"active_sites": {"shop": "east"}}
+    shop.up()
+    shop.protect()
+    shop.config = {"active_sites": {"shop": "west"}}
+    shop.up()
+    running = {
+        p.vm: (p.site, p.state.definition.cpus, p.state.definition.memory)
+        for p in shop.world().view("shop").places
+        if p.running
+    }
+    assert running["db"] == ("west", 2, 32 * MIB)
+    assert running["app"] == ("west", 1, 64 * MIB)
+    assert shop.preview() == {}
+    assert shop.refresh() == []
+    assert shop.preview() == {}, "nor does a refresh find one"
+
+    shop.rewrite(lambda document: sized(document, startDelay="5s"))
+    assert shop.preview() == {("plan", "shop"): "update"}, "a delay is no property of a VM"
+    shop.rewrite(lambda document: sized(document, cpus=3))
+    assert shop.preview() == {("plan", "shop"): "update", ("vm", "db"): "update"}
+    shop.up()
+    assert shop.outputs("vm", "db")["pending"] == (
+        "VM db runs on west-1 with its old definition (cpus 2 -> 3); the change takes effect at its next start"
+    )
+    assert ("vm", "db") in shop.preview(), "it stays pending until then"
+    shop.config = {"active_sites": {"shop": "east"}}
+    shop.up()
+    assert shop.preview() == {}
+    shop.rewrite(lambda document: sized(document, cpus=4))
+    shop.up()
+    assert "pending" not in shop.outputs("vm", "db"), "a change for a site where it is not is done at once"
+
+
+@pytest.mark.parametrize(
+    ("at", "found", "cpus", "memory", "back"),
+    [
+        (None, "east", 2, 5, (2, 5, None)),
+        ('{"west":{"cpus":1}}', "west", 1, 8, (4, 8, '{"west":{"cpus":1}}')),
+        ('{"west":{"cpus":1}}', "west", 4, 8, (4, 8, '{"west":{"cpus":4}}')),
+        ('{"west":{"cpus":1}}', "west", 1, 5, (4, 5, '{"west":{"cpus":1}}')),
+        ('{"west":{"cpus":1}}', "east", 1, 8, (1, 8, '{"west":{"cpus":1}}')),
+        ('{"drill":{"memory":1},"west":{"memory":2}}', "west", 4, 3, (4, 8, '{"drill":{"memory":1},"west":{"memory":3}}')),
+    ],
+    ids=["same everywhere", "as it should be", "drifted there", "drifted in what is the same everywhere", "drifted at home", "memory"],
+)  # fmt: skip
+def test_a_refresh_finds_drift_where_it_is_said(at: str | None, found: str, cpus: int, memory: int, back: Any) -> None:
+    background = {
+        "topology": "t",
+        "stack": "dr/prod",
+        "plan": "shop",
+        "reach": "{}",
+        "disks": "{}",
+        "nics": "[]",
+        "arrays": (),
+    }
+    props = VirtualMachineProps(**background, name="db", cpus=4, memory=8, at=at)  # type: ignore[arg-type]
+    real = props.as_found(found, cpus, memory)
+    assert (real.cpus, real.memory, real.at) == back
 
 
 def test_what_stands_beside_the_stack_is_no_difference(shop: LocalStack) -> None:

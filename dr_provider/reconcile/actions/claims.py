@@ -212,10 +212,10 @@ def scan(run: Run, action: Action) -> str:
         run.remark(f"VM {vm} is in the topology but not in recovery point {point.id}; it is made by `up` or dr apply")
     for vm in sorted(found & wanted):
         recorded = run.recorded(vm)
-        spec = view.topology.vms[vm]
+        spec = view.topology.vms[vm].there(site)
         if recorded is not None and (recorded.cpus, recorded.memory) != (spec.cpus, spec.memory):
             run.remark(
-                f"VM {vm} ran with {recorded.cpus} CPUs and {recorded.memory >> 20} MiB and is restored with {spec.cpus} and {spec.memory >> 20} MiB, as the topology says"
+                f"VM {vm} ran with {recorded.cpus} CPUs and {recorded.memory >> 20} MiB and is restored with {spec.cpus} and {spec.memory >> 20} MiB, as the topology says of {site}"
             )
     return f"{len(found & wanted)} VMs found in {point.id}"
 

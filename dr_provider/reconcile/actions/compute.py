@@ -30,8 +30,9 @@ def reserve(run: Run, action: Action) -> str:
     tag = reservation_tag(run.topology, run.plan)
     by_host: dict[str, list[Reservation]] = {}
     for vm, host in pairs(action.of["hosts"]).items():
-        spec = run.view.topology.vms[vm]
-        place = run.view.place(vm, run.view.topology.hosts[host].site)
+        site = run.view.topology.hosts[host].site
+        spec = run.view.topology.vms[vm].there(site)
+        place = run.view.place(vm, site)
         if place is None or not run.view.runs_at(place):
             by_host.setdefault(host, []).append(Reservation(tag, vm, spec.cpus, spec.memory))
     abreast(sorted(by_host), lambda host: run.world.fleet.host(host).reserve(tag, by_host[host]))
@@ -134,7 +135,7 @@ def check(run: Run, action: Action) -> str:
 def start(run: Run, action: Action) -> str:
     """Start the VM and wait until it is well; again where its tier says so."""
     vm, host = action.of["vm"], action.of["host"]
-    spec = run.view.topology.vms[vm]
+    spec = run.view.topology.vms[vm].there(run.view.topology.hosts[host].site)
     retry = run.view.spec.tiers[tier_of(run.view.spec, vm)].on_failure == "retry"
     pause(spec.start_delay, run.stop)
     for attempt in range(RETRIES + 1 if retry else 1):
