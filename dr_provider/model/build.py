@@ -103,7 +103,7 @@ def absolute(data: Data, base: FilePath) -> dict[str, Any]:
 
 def build(data: Data, bad: tuple[Path, ...]) -> Draft:
     """Build what is well-formed. `bad` are the paths at which the schema found faults."""
-    torn = {str(path[0]) for path in bad if len(path) == 1 or path[0] in ("witness", "contacts")} | (
+    torn = {str(path[0]) for path in bad if len(path) == 1 or path[:1] in (("witness",), ("contacts",))} | (
         {"sites", "arrays", "hosts"} - set(data)
     )
     broken = {path[:2] for path in bad if len(path) > 1}

@@ -225,7 +225,7 @@ WRONG: list[tuple[str, Callable[[Doc], None], str, tuple[str, ...]]] = [
     ("the gateway's family", with_nic(SERVED, address={"east": "fd00::5/64"}), "vms.db.nics[0].address.east", ("IPv6 address", "IPv4 one")),
     ("drill's own gateway", with_nic(BRIDGES, address={**BOTH, "drill": "192.168.9.5/24"}, gateway={"drill": "192.168.8.1"}), "vms.db.nics[0].gateway.drill", ("outside of 192.168.9.0/24",)),
     ("same address on one bridge", one_bridge, "vms.db.nics[0].address.west", ("10.2.0.5", "VM app, nics[0] too", "at west")),
-    ("same address in drills", two_networks, "vms.db.nics[0].address.west", ("VM app, nics[0] too in drills at west", "br-d")),
+    ("same address in drills", two_networks, "vms.app.nics[0].address.west", ("VM db, nics[0] too in drills at west", "br-d")),
     ("name", with_nic(BRIDGES, names="db example"), "vms.db.nics[0].names", ("host's name in DNS",)),
     ("names", with_nic(BRIDGES, names=["db", "db."]), "vms.db.nics[0].names[1]", ("without a dot at the end",)),
     ("an address as name", with_nic(BRIDGES, names={"west": "10.2.0.5"}), "vms.db.nics[0].names.west", ("is an address",)),
