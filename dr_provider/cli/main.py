@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from dr_provider.cli import (
     apply,
     doctor,
+    drill,
     errors,
     guard,
     look,
@@ -97,7 +98,7 @@ def root(
         raise typer.Exit(2)
 
 
-for _part in (look, whatif, rehearse, doctor, protect, guard, verify, move, restore, safety, apply):
+for _part in (look, whatif, rehearse, doctor, protect, drill, guard, verify, move, restore, safety, apply):
     _part.add(app)
 app.add_typer(sim.app, rich_help_panel="Lab")
 

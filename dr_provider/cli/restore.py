@@ -100,7 +100,7 @@ def _show(paper: Paper, outcome: DrillOutcome, vm: str, name: str) -> None:
     at = outcome.vms.get(vm)
     if at is not None:
         paper.line(
-            f"VM {vm} as of {outcome.point} is {at['name']} on {at['host']}, on the drill network; dr restore --remove {name} ends it.",
+            f"VM {vm} as of {outcome.point} is {at.name} on {at.host}, on the drill network; dr restore --remove {name} ends it.",
             "green",
         )
     paper.bullets(outcome.failures, "red")
@@ -110,10 +110,14 @@ def _remove(session: Session, name: str) -> int:
     from dr_provider.reconcile.restore import remove_restored
 
     with careful():
-        gone: dict[str, Any] = {"removed": name, **remove_restored(session.world(), name)}
-    session.emit(
-        gone, lambda paper: paper.line(f"{name}: {gone['vms']} VM and {gone['volumes']} cloned volumes are removed.")
-    )
+        ended = remove_restored(session.world(), name)
+    gone: dict[str, Any] = {"removed": name, **ended.removed, "left": ended.left}
+
+    def show(paper: Paper) -> None:
+        paper.line(f"{name}: {gone['vms']} VM and {gone['volumes']} cloned volumes are removed.")
+        paper.bullets((f"removed later: {left}" for left in ended.left), "yellow")
+
+    session.emit(gone, show)
     return 0
 
 

@@ -18,7 +18,7 @@ from dr_provider.model.state import HostState, Reservation
 from dr_provider.model.topology import HealthSpec
 from dr_provider.model.vm import VmDefinition
 
-__all__ = ["FreezeReport", "Hypervisor", "ProbeReport", "StopReport"]
+__all__ = ["DataReport", "FreezeReport", "Hypervisor", "ProbeReport", "StopReport"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,15 @@ class FreezeReport:
 @dataclass(frozen=True)
 class ProbeReport:
     well: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What a running guest's application makes of its own data. `last`: its last entry on the disks, counted as a seal's mark is (None: not known)."""
+
+    intact: bool
+    last: int | None = None
     detail: str = ""
 
 
@@ -91,6 +100,10 @@ class Hypervisor(ABC):
     @abstractmethod
     def probe(self, name: str, health: HealthSpec) -> ProbeReport:
         """One look at the guest's health, from the host's side of the network or through the guest agent; no waiting."""
+
+    def read_data(self, name: str) -> DataReport | None:
+        """What the guest's application makes of its data now; None: neither it nor the driver has a way to say. Nothing is written."""
+        return None
 
     @abstractmethod
     def reserve(self, tag: str, demands: Sequence[Reservation]) -> None:

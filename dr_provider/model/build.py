@@ -23,6 +23,7 @@ from dr_provider.model.topology import (
     Contact,
     CopySpec,
     DiskSpec,
+    DrillSpec,
     HealthSpec,
     HostSpec,
     Keep,
@@ -256,8 +257,14 @@ def _plan(name: str, data: Data) -> PlanSpec:
         restart=data.get("restart", "none"),
         last_transfer=units.duration(data.get("lastTransfer", "30m")),
         contacts=_contacts(data),
+        drill=_drill(data["drill"]) if "drill" in data else None,
     )
 
 
 def _contacts(data: Data) -> tuple[Contact, ...]:
     return tuple(Contact(**contact) for contact in data.get("contacts", ()))
+
+
+def _drill(data: Data) -> DrillSpec:
+    stay = _maybe(data.get("for"), units.duration)
+    return DrillSpec(units.duration(data["every"]), data.get("site"), stay or 0.0, data.get("point", "newest"))

@@ -29,6 +29,7 @@ _DURATIONS = {
     "rto",
     "source_budget",
     "start_delay",
+    "stay",
     "within",
 }
 _LABELS = {
@@ -39,6 +40,7 @@ _LABELS = {
     "on_failure": "onFailure",
     "replicate_every": "replicate.every",
     "start_delay": "startDelay",
+    "stay": "for",
 }
 
 

@@ -139,6 +139,22 @@ def _plan(draft: Draft, plan: PlanSpec, report: Report) -> None:
             f"{format_duration(plan.rpo)} is less than replicate.every, {every}, so it could never be kept; "
             f"wanted at least {every}, or a smaller replicate.every",
         )
+    _drill(plan, report)
+
+
+def _drill(plan: PlanSpec, report: Report) -> None:
+    path: Path = ("plans", plan.name, "drill")
+    if plan.drill is None:
+        return
+    if plan.drill.site is not None and plan.drill.site not in plan.sites:
+        near = did_you_mean(plan.drill.site, plan.sites)
+        report.add((*path, "site"), f"{plan.drill.site} is not a site of this plan{near}")
+    if plan.drill.stay >= plan.drill.every:
+        report.add(
+            (*path, "for"),
+            f"{format_duration(plan.drill.stay)} is not less than every, {format_duration(plan.drill.every)}, so one drill would "
+            "still be up when the next is due; wanted less",
+        )
 
 
 def _plan_sites(draft: Draft, plan: PlanSpec, report: Report) -> None:

@@ -14,7 +14,13 @@ __all__ = [
     "corrupt_prefix",
     "declared_key",
     "digests_key",
+    "drill_document_key",
+    "drill_end_key",
+    "drill_hold",
     "drill_key",
+    "drill_result_key",
+    "drill_result_prefix",
+    "drill_tag",
     "drill_vm",
     "drill_volume",
     "epoch_key",
@@ -116,6 +122,23 @@ def drill_key(topology: str, plan: str, drill: str) -> str:
     return f"{topology}/drill/{plan}/{drill}"
 
 
+def drill_end_key(topology: str, plan: str, drill: str) -> str:
+    return f"{topology}/drill-end/{plan}/{drill}"
+
+
+def drill_result_prefix(topology: str, plan: str) -> str:
+    return f"{topology}/drill-result/{plan}/"
+
+
+def drill_result_key(topology: str, plan: str, result: str) -> str:
+    """`result`: an incarnation, so that they sort by time."""
+    return f"{topology}/drill-result/{plan}/{result}"
+
+
+def drill_document_key(topology: str, plan: str, result: str) -> str:
+    return f"{topology}/blob/drill/{plan}/{result}"
+
+
 def digests_key(topology: str, plan: str) -> str:
     return f"{topology}/blob/digests/{plan}"
 
@@ -175,6 +198,16 @@ def drill_volume(volume: str, drill: str) -> str:
 
 def drill_vm(vm: str, drill: str) -> str:
     return f"{vm}.drill.{drill}"
+
+
+def drill_tag(topology: str, plan: str, drill: str) -> str:
+    """The tag under which a drill keeps capacity on hosts, which other plans and topologies may use too."""
+    return f"drill.{topology}.{plan}.{drill}"
+
+
+def drill_hold(drill: str) -> str:
+    """The tag of the holds on the point that a drill was made of; of a volume, which is one plan's."""
+    return f"drill.{drill}"
 
 
 def safety_volume(volume: str, label: str) -> str:

@@ -13,7 +13,9 @@ of its content beside its fields.
     <T>/declared/<project>/<stack>/<plan>   Declared: the site that this stack last declared
     <T>/tombstone/<kind>/<name>             Tombstone: removed from the topology while another copy was silent
     <T>/owner/<kind>/<name>                 Owner: whose a volume, LUN, VM, mirror or plan is; stands from its first making to its destruction
-    <T>/drill/<plan>/<drill>                DrillRecord: what a drill made on this array and the hosts of its site
+    <T>/drill/<plan>/<drill>                DrillRecord: what a drill made on this array and the hosts of its site (model.drills)
+    <T>/drill-end/<plan>/<drill>            DrillEnd: it was ended while a part of it did not answer; gone when nothing is left of it
+    <T>/drill-result/<plan>/<id>            DrillResult: what a drill has shown; ids sort by time, the last 20 stay
     <T>/corrupt/<plan>/<point>/<site>       Corrupt: what `dr verify` found wrong with a recovery point at a site; such a part is not whole
     <T>/restore/<plan>/<vm>                 RestoreRecord: a VM whose disks are being set back to a recovery point; gone when it may start
     <T>/host/<host>                         MadeHost: the host was made once; one that is missing since is never made anew
@@ -21,6 +23,7 @@ of its content beside its fields.
     <T>/witness                             WitnessPin: which witness this topology asks; on the arrays and on the witness itself
     <T>/blob/topology                       the stored topology (StoredTopology); not part of an array's sweep
     <T>/blob/digests/<plan>                 Digests: the SHA-256 of the LUNs of recovery points that `dr verify` has read; not part of an array's sweep
+    <T>/blob/drill/<plan>/<id>              the whole document of that drill; not part of an array's sweep
     <T>/blob/journal/<plan>/<run>           a run's journal, for people; not part of an array's sweep
 
 The witness also keeps:
@@ -44,7 +47,6 @@ __all__ = [
     "Corrupt",
     "Declared",
     "Digests",
-    "DrillRecord",
     "Epoch",
     "Grant",
     "Guard",
@@ -278,21 +280,6 @@ class MadeHost(Record):
     """A new, empty host in the place of one that was lost would say of its VMs that they are off."""
 
     host: str
-    time: str
-
-
-@dataclass(frozen=True)
-class DrillRecord(Record):
-    """What a drill made at its site, so that its end finds all of it: volumes (clones) and holds on `array`, VMs on hosts."""
-
-    plan: str
-    drill: str
-    site: str
-    stack: str
-    point: str
-    array: str
-    volumes: tuple[str, ...]
-    vms: Mapping[str, str]
     time: str
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "Contact",
     "CopySpec",
     "DiskSpec",
+    "DrillSpec",
     "HealthSpec",
     "HostSpec",
     "Keep",
@@ -206,6 +207,17 @@ class Contact:
 
 
 @dataclass(frozen=True)
+class DrillSpec:
+    """Drills on a schedule: every so many seconds, at `site` (None: the first recovery site), from the newest or the oldest point there;
+    it stays up for `stay` seconds after its checks (0: it is ended at once)."""
+
+    every: float
+    site: str | None = None
+    stay: float = 0.0
+    point: Literal["newest", "oldest"] = "newest"
+
+
+@dataclass(frozen=True)
 class PlanSpec:
     """A DR plan. `hosts` maps a site to the hosts allowed there; a site that is missing allows any."""
 
@@ -222,6 +234,7 @@ class PlanSpec:
     restart: str = "none"
     last_transfer: float = 1800.0
     contacts: tuple[Contact, ...] = ()
+    drill: DrillSpec | None = None
 
     @property
     def home(self) -> str:

@@ -18,9 +18,9 @@ __all__ = ["set_aside"]
 
 # Two arrays' records of these kinds are not the same fact.
 _OWN = frozenset({"alive", "drill", "peers", "pin"})
-# Without it: a run lease that proves nothing, a stack that has not declared anything yet, a drill to be cleaned up by hand, other arrays'
-# pins unknown to this one.
-_SPARED = frozenset({"alive", "corrupt", "declared", "drill", "peers", "tombstone"})
+# Without it: a run lease that proves nothing, a stack that has not declared anything yet, a drill to be cleaned up by hand (or asked
+# for anew), one that has shown nothing, other arrays' pins unknown to this one.
+_SPARED = frozenset({"alive", "corrupt", "declared", "drill", "drill-end", "drill-result", "peers", "tombstone"})
 
 
 def set_aside(topology: str, states: Mapping[str, ArrayState]) -> dict[str, ArrayState]:

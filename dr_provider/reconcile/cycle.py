@@ -30,7 +30,7 @@ class Transfer:
 @dataclass(frozen=True)
 class ProtectOutcome:
     """What a run came to. `point`: the group that it took, `level` what that reached. `warnings`: what is not as it should be and not this
-    run's fault; `failures`: what it should have done and could not. `next_due` None: nothing is known of the plan."""
+    run's fault; `failures`: what it should have done and could not. `drills`: what became of drills. `next_due` None: nothing is known of the plan."""
 
     plan: str
     point: str | None = None
@@ -40,6 +40,7 @@ class ProtectOutcome:
     repaired: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    drills: tuple[str, ...] = ()
     next_due: datetime | None = None
 
     @property
@@ -57,6 +58,7 @@ class ProtectOutcome:
             parts.append(f"sent {len({t.volume for t in self.sent})} volumes to {targets} ({moved:.1f} MiB)")
         if self.pruned:
             parts.append(f"pruned {len(self.pruned)}")
+        parts += self.drills
         said = ", ".join(parts) or ("nothing is due" if self.well else "nothing was done")
         more = "".join(f"; {sentence}" for sentence in (*self.failures, *self.warnings))
         return f"plan {self.plan}: {said}{more}"
@@ -74,6 +76,7 @@ class ProtectOutcome:
             ],
             "pruned": [{"point": p.point, "site": p.site} for p in self.pruned],
             "repaired": list(self.repaired),
+            "drills": list(self.drills),
             "warnings": list(self.warnings),
             "failures": list(self.failures),
             "nextDue": keys.stamp(self.next_due) if self.next_due else None,
@@ -92,6 +95,7 @@ class Cycle:
     sent: list[Transfer] = field(default_factory=list)
     pruned: tuple[Prune, ...] = ()
     repaired: tuple[str, ...] = ()
+    drills: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -102,5 +106,5 @@ class Cycle:
     def outcome(self, due: datetime | None) -> ProtectOutcome:
         return ProtectOutcome(
             self.plan, self.point, self.level, tuple(self.sent), self.pruned, self.repaired,
-            tuple(self.warnings), tuple(self.failures), due,
+            tuple(self.warnings), tuple(self.failures), tuple(self.drills), due,
         )  # fmt: skip

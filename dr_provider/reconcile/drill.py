@@ -1,68 +1,44 @@
 """Drills: the plan's VMs on clones of a recovery point, in an isolated network; mirrors go on, and the end leaves no trace.
 
 Invariants: a drill never maps, changes or stops anything of production; its record is written before anything is made, so that its end
-finds all of it; the lease is held to hold and clone only.
+finds all of it; the lease is held to hold and clone only, and for what it has shown.
 """
 
 from __future__ import annotations
 
-import re
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from dr_provider.model import keys, stopping
 from dr_provider.model.codec import dump
-from dr_provider.model.errors import BadInput, DrError, MoveInProgress, Refused, Unreachable
-from dr_provider.model.records import DrillRecord, Guard, Owner
+from dr_provider.model.drills import DrillKind, DrillRecord
+from dr_provider.model.errors import BadInput, DrError, MoveInProgress, Refused, Stopped
+from dr_provider.model.records import Guard, Owner, Seal
 from dr_provider.model.state import Reservation
-from dr_provider.model.topology import VmSpec
-from dr_provider.protection.catalogue import RecoveryPoint, choose_point, newest
+from dr_provider.model.topology import PlanSpec, VmSpec
+from dr_provider.model.units import format_duration
+from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.definitions import vm_definition
+from dr_provider.reconcile.drill_decide import decide_drill, lacking
+from dr_provider.reconcile.drill_end import Ended, end_drill
+from dr_provider.reconcile.drill_outcome import DrillCheck, DrillOutcome, DrillVm, keep_result
+from dr_provider.reconcile.drill_parts import drill_vms
 from dr_provider.reconcile.graph import Event, run_graph
 from dr_provider.reconcile.health import pause, wait_until_well
-from dr_provider.reconcile.lease import hold_lease
-from dr_provider.reconcile.placement import Placement, place
+from dr_provider.reconcile.lease import wait_for_lease
+from dr_provider.reconcile.placement import Placement
 from dr_provider.reconcile.steps import Steps, started_before, tier_of
 from dr_provider.reconcile.terms import what_is_open
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
-__all__ = ["DrillOutcome", "decide_drill", "drill_state", "end_drill", "start_drill"]
+__all__ = ["DrillOutcome", "Ended", "decide_drill", "drill_state", "end_drill", "let_stay", "run_drill", "start_drill"]
 
-_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
-
-
-@dataclass(frozen=True)
-class DrillOutcome:
-    """What a drill showed. RTO: seconds from the order to the last health check; RPO: age of the point when the drill began."""
-
-    drill: str
-    plan: str
-    site: str
-    point: str
-    point_time: str
-    rpo_seconds: float
-    rto_seconds: float
-    vms: Mapping[str, Mapping[str, str]]
-    failures: tuple[str, ...] = ()
-    steps: tuple[Mapping[str, object], ...] = ()
-
-    def document(self) -> dict[str, object]:
-        return {
-            "drill": self.drill,
-            "plan": self.plan,
-            "site": self.site,
-            "point": self.point,
-            "pointTime": self.point_time,
-            "rpoSeconds": round(self.rpo_seconds, 3),
-            "rtoSeconds": round(self.rto_seconds, 3),
-            "vms": {vm: dict(at) for vm, at in self.vms.items()},
-            "failures": list(self.failures),
-            "steps": [dict(step) for step in self.steps],
-        }
+_AT_MOST = 86400.0
+"""Seconds after which a drill that is ended by who runs it has expired: whoever ran it is gone."""
 
 
 @dataclass
@@ -73,89 +49,22 @@ class _Drill:
     owner: Owner
     record: DrillRecord
     hosts: Mapping[str, str]
-    only: bool = False
-    """One VM beside the running one: its network cards are its own."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    seal: Seal | None
+    started: float
+    checks: dict[str, list[DrillCheck]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    wrong: dict[str, str] = field(default_factory=dict)
+    """VMs that did not come up, with the reason."""
+    astray: dict[str, str] = field(default_factory=dict)
+    """VMs that run, and do not hold what they should."""
+
+    @property
+    def tag(self) -> str:
+        return keys.drill_tag(self.view.topology.name, self.view.spec.name, self.drill)
 
     def size(self, vm: str) -> VmSpec:
         """The VM as it is in a drill at this one's site."""
         return self.view.topology.vms[vm].there(self.record.site, drill=True)
-
-
-def drill_site(view: PlanView, site: str | None) -> str:
-    """The site that is asked for, else the first recovery site. Raises BadInput for one that is not the plan's."""
-    if site is not None:
-        if site not in view.spec.sites:
-            raise BadInput(
-                f"plan {view.spec.name}: {site!r} is not one of its sites ({', '.join(view.spec.sites)}); nothing was done"
-            )
-        return site
-    return next((name for name in view.spec.sites if name != view.active), view.spec.home)
-
-
-def decide_drill(
-    world: World,
-    plan: str,
-    site: str | None,
-    drill: str,
-    wish: str | None,
-    *,
-    only: str | None = None,
-    host: str | None = None,
-) -> tuple[str, RecoveryPoint, Placement]:
-    """Where, from which point and on which hosts a drill would run; `only`: of this VM, on `host` where it fits. Raises Refused or BadInput with the reason."""
-    if not _ID.fullmatch(drill):
-        raise BadInput(f"drill {drill!r}: wanted lower-case letters, digits and -, at most 32; nothing was done")
-    view = world.view(plan)
-    at = drill_site(view, site)
-    if view.epoch is None:
-        raise Refused((f"plan {plan} was never made; make it first (pulumi up of its stack, or dr apply)",))
-    if view.split is not None:
-        raise Refused(
-            (f"plan {plan} is split; a drill would rehearse on data in doubt: dr resolve {plan} --keep SITE first",)
-        )
-    silent = view.silent_arrays(at)
-    if silent:
-        raise Unreachable(f"plan {plan}: no drill at {at} while {'; '.join(silent.values())}")
-    known = view.drills.get(drill)
-    if known is not None and known.site != at:
-        raise Refused(
-            (
-                f"plan {plan}: drill {drill} is at {known.site}, and its VMs carry its name; end it first, or give the one at {at} another name",
-            )
-        )
-    if known is not None:
-        point = next((p for p in view.points if p.id == known.point), None)
-    else:
-        point = choose_point(view.points, at, wish) if wish else newest(view.points, at)
-    if point is None:
-        raise Refused(
-            (
-                f"plan {plan}: no recovery point is whole at {at}, so there is nothing to drill with; run dr protect {plan} first",
-            )
-        )
-    members = tuple(vm for vm in view.vms if vm.name in point.intent.definitions and only in (None, vm.name))
-    done = {vm: host for vm, host in _existing(view, drill).items() if vm in {m.name for m in members}}
-    rest = tuple(vm for vm in members if vm.name not in done)
-    placed = place(
-        view, at, rest, tag=f"drill.{drill}", anew=True, near={only: frozenset({host})} if only and host else None
-    )
-    # A run that was killed has mapped clones to the hosts that its record names, before it defined the VMs there.
-    begun = {vm: on for vm, on in (known.vms if known else {}).items() if vm in placed.hosts and view.seen.host(on)}
-    return at, point, Placement({**placed.hosts, **begun, **done}, placed.unplaced)
-
-
-def _existing(view: PlanView, drill: str) -> dict[str, str]:
-    """The drill's VMs that are there already, by VM, with their hosts."""
-    return {
-        state.definition.vm: host
-        for host in sorted(view.topology.hosts)
-        if (known := view.seen.host(host)) is not None
-        for state in known.vms.values()
-        if state.definition.owner.topology == view.topology.name
-        and state.definition.plan == view.spec.name
-        and state.name == keys.drill_vm(state.definition.vm, drill)
-    }
 
 
 def start_drill(
@@ -168,121 +77,218 @@ def start_drill(
     *,
     only: str | None = None,
     host: str | None = None,
+    stay: float | None = None,
+    kind: DrillKind = "asked",
+    whole: bool = False,
 ) -> DrillOutcome:
-    """Run a drill (`only`: of this one VM, which then has network cards of its own); repeated, it goes on with what is left of the same one."""
-    started = time.monotonic()
+    """Run a drill (`only`: of this one VM, which then has network cards of its own); repeated, it goes on with what is left of the same one.
+
+    `stay`: seconds until it expires (None: it stays until somebody ends it). `whole`: refused where not all of its VMs find room. What it
+    has shown goes on record. Raises Refused, BadInput, Unreachable, MoveInProgress, LeaseHeld: nothing was made; any other DrError: it was
+    begun, and stands as it is.
+    """
+    started, now = time.monotonic(), keys.now()
+    kind = "beside" if only else kind
+
+    def decided() -> tuple[str, RecoveryPoint, Placement]:
+        at, chosen, placement = decide_drill(world, plan, site, drill, point, only=only, host=host, stack=owner.stack)
+        if whole and placement.unplaced:
+            raise lacking(world.view(plan), at, placement)
+        return at, chosen, placement
+
     with stopping.busy():
         world.view(plan, refresh=True)
-        at, chosen, placement = decide_drill(world, plan, site, drill, point, only=only, host=host)
-        age = (keys.now() - keys.at(chosen.time)).total_seconds()
-        with hold_lease(world, plan, f"drill {drill}") as lease:
+        decided()
+        with wait_for_lease(world, plan, f"drill {drill}") as lease:
             view = world.view(plan)
             if view.claim is not None:
                 raise MoveInProgress(
                     f"plan {plan}: {what_is_open(view.claim)} is under way; no drill is started before its end"
                 )
+            # Others may have taken room since.
+            at, chosen, placement = decided()
+            known = view.drills.get(drill)
+            begun = keys.at(known.time) if known is not None else now
             members = view.topology.vms[only].volumes() if only else chosen.members
-            held = _hold_and_clone(world, view, at, chosen, drill, owner, placement, lease.guard, members)
-            held.only = only is not None
-        steps, failures = _bring_up(held)
-        failures = (*failures, *placement.unplaced.values())
-        state = drill_state(world, plan, drill, refresh=True)
-        return DrillOutcome(
-            drill, plan, at, chosen.id, chosen.time, age, time.monotonic() - started, state, failures, steps
-        )
+            record = DrillRecord(
+                plan=plan, drill=drill, site=at, stack=owner.stack, point=chosen.id, array="",
+                volumes=tuple(keys.drill_volume(member, drill) for member in members), vms=dict(placement.hosts),
+                time=keys.stamp(begun), by=world.by, kind=kind, own_cards=only is not None,
+                expires=keys.stamp(begun + timedelta(seconds=stay)) if stay is not None else None,
+            )  # fmt: skip
+            held = _Drill(world, view, drill, owner, record, placement.hosts, chosen.seal, started)
+            try:
+                _make(held, chosen, lease.guard, members)
+            except DrError as error:
+                _give_back(held)
+                said = (f"drill {drill} was not made: {error}",)
+                keep_result(world, view, lease, _outcome(held, chosen, placement, said, ()))
+                raise
+        try:
+            steps, failures = _bring_up(held)
+        except Stopped:
+            raise
+        except DrError as error:
+            _keep(held, _outcome(held, chosen, placement, (str(error),), ()))
+            raise
+        outcome = _outcome(held, chosen, placement, (*failures, *placement.unplaced.values()), steps)
+        _keep(held, outcome)
+        return outcome
 
 
-def _hold_and_clone(
+def run_drill(
     world: World,
-    view: PlanView,
-    site: str,
-    point: RecoveryPoint,
+    plan: str,
+    site: str | None,
     drill: str,
     owner: Owner,
-    placement: Placement,
-    guard: Guard,
-    members: Sequence[str],
-) -> _Drill:
-    """Write the record, then hold the point and clone these volumes of it."""
-    plan = view.spec.name
-    volumes = tuple(keys.drill_volume(member, drill) for member in members)
-    for array in view.site_arrays(site):
-        record = DrillRecord(
-            plan, drill, site, owner.stack, point.id, array, volumes, dict(placement.hosts), keys.stamp(keys.now())
-        )
-        world.fleet.array(array).put_record(keys.drill_key(view.topology.name, plan, drill), dump(record), guard)
+    point: str | None = None,
+    *,
+    kind: DrillKind = "asked",
+) -> DrillOutcome:
+    """Run a drill and end it, however it went: also where it is stopped, or fails in the middle. Raises as `start_drill`."""
+    try:
+        outcome = start_drill(world, plan, site, drill, owner, point, stay=_AT_MOST, kind=kind, whole=True)
+    except (BadInput, Refused, MoveInProgress):
+        raise
+    except DrError as error:
+        _end_after(world, plan, drill, error)
+        raise
+    try:
+        ended = end_drill(world, plan, drill, why="its checks are done")
+    except DrError as error:
+        said = f"it could not be ended: {error}; dr drill end {plan} {drill} does it"
+        return replace(outcome, failures=(*outcome.failures, said))
+    return replace(outcome, ended=ended.why, left=tuple(ended.left))
+
+
+def let_stay(world: World, plan: str, drill: str, stay: float | None) -> str | None:
+    """Let a drill that is up stay for `stay` seconds from its beginning (None: until somebody ends it); when it expires. Raises Refused where
+    nothing that answers knows it."""
+    with stopping.busy(), wait_for_lease(world, plan, f"expiry of drill {drill}") as lease:
+        view = world.view(plan)
+        record = view.drills.get(drill)
+        if record is None:
+            raise Refused((f"plan {plan}: drill {drill} is not there any more",))
+        expires = keys.stamp(keys.at(record.time) + timedelta(seconds=stay)) if stay is not None else None
+        _put_record(world, view, replace(record, expires=expires), lease.guard)
+        return expires
+
+
+def _put_record(world: World, view: PlanView, record: DrillRecord, guard: Guard) -> None:
+    key = keys.drill_key(view.topology.name, record.plan, record.drill)
+    for array in view.site_arrays(record.site):
+        world.fleet.array(array).put_record(key, dump(replace(record, array=array)), guard)
+
+
+def _end_after(world: World, plan: str, drill: str, error: DrError) -> None:
+    """What was begun is ended; that it could not be is said, and does not hide why."""
+    if drill not in world.view(plan, refresh=True).drills:
+        return
+    try:
+        world.progress(f"plan {plan}: {end_drill(world, plan, drill, why='it was cut short').sentence}")
+    except DrError as second:
+        world.progress(f"plan {plan}: drill {drill} is not ended ({second}); dr drill end {plan} {drill} does it")
+
+
+def _keep(held: _Drill, outcome: DrillOutcome) -> None:
+    """Evidence of a drill that cannot be put on record is no reason to call the drill a failure; it is said."""
+    if held.record.kind == "beside":
+        return
+    plan = held.view.spec.name
+    try:
+        with wait_for_lease(held.world, plan, f"what drill {held.drill} showed") as lease:
+            keep_result(held.world, held.world.view(plan), lease, outcome)
+    except DrError as error:
+        held.world.progress(f"plan {plan}: what drill {held.drill} showed did not come onto record ({error})")
+
+
+def _make(held: _Drill, point: RecoveryPoint, guard: Guard, members: Sequence[str]) -> None:
+    """Write the record, then keep room on the hosts, hold the point and clone these volumes of it."""
+    view, drill, fleet, site = held.view, held.drill, held.world.fleet, held.record.site
+    _put_record(held.world, view, held.record, guard)
+    for host in sorted(set(held.hosts.values())):
+        fleet.host(host).reserve(held.tag, _demands(held, host))
     for member in members:
         array = view.copy_array(member, site)
-        world.fleet.array(array).hold({member: point.id}, f"drill.{drill}", guard)
-        world.fleet.array(array).clone(member, point.id, keys.drill_volume(member, drill), "drill", owner, guard=guard)
-    return _Drill(world, view, drill, owner, record, placement.hosts)
+        fleet.array(array).hold({member: point.id}, keys.drill_hold(drill), guard)
+        fleet.array(array).clone(member, point.id, keys.drill_volume(member, drill), "drill", held.owner, guard=guard)
 
 
 def _bring_up(held: _Drill) -> tuple[tuple[Mapping[str, object], ...], tuple[str, ...]]:
     """Attach all VMs at once and start them in tier order, as a move does."""
-    view, drill = held.view, held.drill
+    drill, spec = held.drill, held.view.spec
     steps = Steps()
-    members = [vm for vm in view.spec.members if vm in held.hosts]
+    members = [vm for vm in spec.members if vm in held.hosts]
     for vm in members:
+        said = f"drill {drill}: map the clones of VM {vm} to {held.hosts[vm]} and define it there"
+        steps.add("attach", vm, said, vm=vm)
+    for vm in members:
+        before = [f"start:{other}" for other in started_before(spec, vm) if other in held.hosts]
+        tier = tier_of(spec, vm)
+        said = f"drill {drill}, tier {tier + 1} of {len(spec.tiers)}: start VM {vm} on {held.hosts[vm]}"
         steps.add(
-            "attach", vm, f"drill {drill}: map the clones of VM {vm} to {held.hosts[vm]} and define it there", vm=vm
+            "start", vm, said, after=[f"attach:{vm}", *before], needed=spec.tiers[tier].on_failure != "continue", vm=vm
         )
-    for vm in members:
-        before = [f"start:{other}" for other in started_before(view.spec, vm) if other in held.hosts]
-        soft = view.spec.tiers[tier_of(view.spec, vm)].on_failure == "continue"
-        said = f"drill {drill}: start VM {vm} on {held.hosts[vm]}"
-        steps.add("start", vm, said, after=[f"attach:{vm}", *before], needed=not soft, vm=vm)
-    for host in sorted(set(held.hosts.values())):
-        demands = [
-            Reservation(f"drill.{drill}", keys.drill_vm(vm, drill), (size := held.size(vm)).cpus, size.memory)
-            for vm, at in sorted(held.hosts.items())
-            if at == host and vm not in _running(view, drill)
-        ]  # fmt: skip
-        held.world.fleet.host(host).reserve(f"drill.{drill}", demands)
     told: list[Mapping[str, object]] = []
 
     def tell(event: Event) -> None:
         if event.what == "start":
             return
+        seconds = round(event.seconds, 3)
         told.append(
-            {
-                "event": event.what,
-                "sentence": event.action.sentence,
-                "seconds": round(event.seconds, 3),
-                "detail": event.detail,
-            }
+            {"event": event.what, "sentence": event.action.sentence, "seconds": seconds, "detail": event.detail}
         )
-        held.world.progress(f"plan {view.spec.name}: {event.action.sentence}: {event.what} {event.detail}".rstrip())
+        if event.action.verb == "start" or event.what == "failed":
+            said = {"done": f"well after {event.seconds:.2f} s", "failed": "FAILED", "skipped": "skipped"}[event.what]
+            why = f" ({event.detail})" if event.detail else ""
+            held.world.progress(f"plan {spec.name}: {event.action.sentence}: {said}{why}")
 
-    result = run_graph(steps.done(), lambda a: _perform(held, a), width=64, stop=stopping.requested, tell=tell)
-    for host in sorted(set(held.hosts.values())):
-        held.world.fleet.host(host).release(f"drill.{drill}")
+    try:
+        result = run_graph(steps.done(), lambda a: _perform(held, a), width=64, stop=stopping.requested, tell=tell)
+    finally:
+        _give_back(held)
     if result.fatal is not None:
         raise result.fatal
     failures = [f"{a.sentence}: {result.failed[a.id]}" for a in steps.actions if a.id in result.failed]
-    failures += [f"drill {drill}: VM {a.of['vm']} was not started: it waits ({result.skipped[a.id]})" for a in steps.actions if a.id in result.skipped and a.verb == "start"]  # fmt: skip
+    failures += [
+        f"drill {drill}: VM {a.of['vm']} was not started: it waits ({result.skipped[a.id]})"
+        for a in steps.actions
+        if a.id in result.skipped and a.verb == "start"
+    ]
+    for action in steps.actions:
+        if action.id in result.failed:
+            held.wrong.setdefault(action.of["vm"], str(result.failed[action.id]))
+        elif action.id in result.skipped:
+            held.wrong.setdefault(action.of["vm"], f"it waits ({result.skipped[action.id]})")
+    failures += [f"drill {drill}: VM {vm}: {why}" for vm, why in held.astray.items()]
     return tuple(told), tuple(failures)
 
 
-def _running(view: PlanView, drill: str) -> set[str]:
-    return {
-        vm
-        for vm, host in _existing(view, drill).items()
-        if (known := view.seen.host(host)) is not None and known.vms[keys.drill_vm(vm, drill)].state == "running"
-    }
+def _demands(held: _Drill, host: str) -> list[Reservation]:
+    there = drill_vms(held.view, held.drill)
+    running = {vm for vm, (_, state) in there.items() if state.state == "running"}
+    return [
+        Reservation(held.tag, keys.drill_vm(vm, held.drill), (size := held.size(vm)).cpus, size.memory)
+        for vm, at in sorted(held.hosts.items())
+        if at == host and vm not in running
+    ]
+
+
+def _give_back(held: _Drill) -> None:
+    for host in sorted(set(held.hosts.values())):
+        try:
+            held.world.fleet.host(host).release(held.tag)
+        except DrError as error:
+            said = f"what {host} keeps for drill {held.drill} goes with its end ({error})"
+            held.world.progress(f"plan {held.view.spec.name}: {said}")
 
 
 def _perform(held: _Drill, action: Action) -> str:
     vm, view = action.of["vm"], held.view
-    host_name, spec = held.hosts[vm], held.size(vm)
-    host = held.world.fleet.host(host_name)
-    name = keys.drill_vm(vm, held.drill)
     if action.verb == "start":
-        if not held.only and vm not in _running(view, held.drill):
-            # As a move would: what is measured is the time that one takes.
-            pause(spec.start_delay, stopping.requested)
-        host.start(name)
-        return wait_until_well(held.world.fleet, host_name, name, spec, stopping.requested)
+        return _start(held, vm)
+    host_name, spec = held.hosts[vm], view.topology.vms[vm]
     state = view.seen.host(host_name)
     if state is None:
         raise DrError(f"VM {vm}: host {host_name} fell silent; run the drill again to place it anew")
@@ -290,92 +296,98 @@ def _perform(held: _Drill, action: Action) -> str:
         array = held.world.fleet.array(view.copy_array(volume, held.record.site))
         luns = [keys.lun_name(vm, disk.role) for disk in spec.disks if disk.volume == volume]
         array.map_lun(keys.drill_volume(volume, held.drill), luns, state.initiator)
-    host.define(
-        vm_definition(
-            held.world.fleet,
-            view.topology,
-            vm,
-            held.record.site,
-            held.owner,
-            held.drill,
-            own_cards=held.only,
-            seen=view.seen,
-        )
+    fleet, site, own = held.world.fleet, held.record.site, held.record.own_cards
+    held.world.fleet.host(host_name).define(
+        vm_definition(fleet, view.topology, vm, site, held.owner, held.drill, own_cards=own, seen=view.seen)
     )
     return ""
 
 
+def _start(held: _Drill, vm: str) -> str:
+    """Start the VM, wait until it is well, and look at its data."""
+    host_name, name, spec = held.hosts[vm], keys.drill_vm(vm, held.drill), held.size(vm)
+    host = held.world.fleet.host(host_name)
+    there = drill_vms(held.view, held.drill).get(vm)
+    if held.record.kind != "beside" and (there is None or there[1].state != "running"):
+        # As a move would: what is measured is the time that one takes.
+        pause(spec.start_delay, stopping.requested)
+    begun = time.monotonic()
+    what = "running" if spec.health is None else f"tcp {spec.health.tcp}" if spec.health.tcp else "agent"
+    looked = held.checks.setdefault(vm, [])
+    try:
+        host.start(name)
+        said = wait_until_well(held.world.fleet, host_name, name, spec, stopping.requested)
+    except Stopped:
+        raise
+    except DrError as error:
+        looked.append(DrillCheck(what, False, time.monotonic() - begun, str(error)))
+        raise
+    looked.append(DrillCheck(what, True, time.monotonic() - begun, said))
+    data = _look_at_data(held, vm, host_name, begun)
+    if data is not None:
+        looked.append(data)
+        said = "; ".join(part for part in (said, data.detail) if part)
+    held.seconds[vm] = time.monotonic() - held.started
+    return said
+
+
+def _look_at_data(held: _Drill, vm: str, host: str, begun: float) -> DrillCheck | None:
+    """What the guest makes of its data, against what the seal of the point says; None: it has no way to say. What is wrong with it holds up
+    nobody: a drill is to show all that is wrong."""
+    report = held.world.fleet.host(host).read_data(keys.drill_vm(vm, held.drill))
+    if report is None:
+        return None
+    level = held.seal.levels.get(vm) if held.seal is not None else None
+    mark = level.mark if level is not None else None
+    whole = report.last is None or mark is None or report.last >= mark
+    found = "" if report.last is None else f"{report.last} entries"
+    promised = "" if mark is None else f", {mark} in the recovery point"
+    said = f"data intact: {found}{promised}" if report.intact else f"data NOT intact: {report.detail}"
+    if report.intact and not whole:
+        said = f"data NOT whole: {found}{promised}"
+    if not report.intact or not whole:
+        held.astray[vm] = said
+    return DrillCheck("data", report.intact and whole, time.monotonic() - begun, said)
+
+
+def _outcome(
+    held: _Drill,
+    point: RecoveryPoint,
+    placement: Placement,
+    failures: tuple[str, ...],
+    steps: tuple[Mapping[str, object], ...],
+) -> DrillOutcome:
+    record, spec, took = held.record, held.view.spec, time.monotonic() - held.started
+    begun = len(failures) == 0
+    there = drill_vms(held.world.view(spec.name, refresh=True), held.drill)
+    names = [vm for vm in spec.members if vm in placement.hosts or vm in placement.unplaced]
+    vms = {}
+    for vm in names:
+        _, state = there.get(vm, ("", None))
+        why = held.wrong.get(vm) or held.astray.get(vm) or placement.unplaced.get(vm, "")
+        vms[vm] = DrillVm(
+            vm, tier_of(spec, vm) + 1, placement.hosts.get(vm, ""), keys.drill_vm(vm, held.drill),
+            state.state if state is not None else "unknown", held.seconds.get(vm), tuple(held.checks.get(vm, ())), why,
+        )  # fmt: skip
+    rto = max(held.seconds.values(), default=took) if begun else took
+    rpo = (keys.at(record.time) - keys.at(point.time)).total_seconds()
+    return DrillOutcome(
+        drill=held.drill, plan=spec.name, site=record.site, point=point.id, point_time=point.time, rpo_seconds=rpo, rto_seconds=rto,
+        vms=vms, failures=failures, steps=steps, kind=record.kind, by=record.by, stack=record.stack, started=record.time,
+        expires=record.expires, notes=_missed(spec, rpo, rto), wanted={"rpo": spec.rpo, "rto": spec.rto},
+    )  # fmt: skip
+
+
+def _missed(spec: PlanSpec, rpo: float, rto: float) -> tuple[str, ...]:
+    said = []
+    if spec.rto is not None and rto > spec.rto:
+        said.append(f"it took {rto:.1f} s, and the plan's rto is {format_duration(spec.rto)}")
+    if spec.rpo is not None and rpo > spec.rpo:
+        said.append(f"its recovery point was {rpo:.0f} s old, and the plan's rpo is {format_duration(spec.rpo)}")
+    return tuple(said)
+
+
 def drill_state(world: World, plan: str, drill: str, *, refresh: bool = False) -> dict[str, dict[str, str]]:
     """The drill's VMs as their hosts show them: {VM: {"host", "name", "state"}}."""
-    view = world.view(plan, refresh=refresh)
-    found: dict[str, dict[str, str]] = {}
-    for vm, host in sorted(_existing(view, drill).items()):
-        known = view.seen.host(host)
-        name = keys.drill_vm(vm, drill)
-        found[vm] = {"host": host, "name": name, "state": known.vms[name].state if known else "unknown"}
-    return found
-
-
-def end_drill(world: World, plan: str, drill: str, guard: Guard | None = None) -> dict[str, int]:
-    """Remove every clone, map, hold, reservation and VM of a drill; how many of each there were. Raises Unreachable while its site is silent.
-
-    With a guard (of a move that needs the drill's room) its lease is used; else one is taken.
-    """
-    with stopping.busy():
-        if guard is not None:
-            return _remove(world, world.view(plan, refresh=True), drill, guard)
-        with hold_lease(world, plan, f"end of drill {drill}") as lease:
-            return _remove(world, world.view(plan), drill, lease.guard)
-
-
-def _remove(world: World, view: PlanView, drill: str, guard: Guard) -> dict[str, int]:
-    # Where a side was away when a drill of the same name was made at another, there are two.
-    key = keys.drill_key(view.topology.name, view.spec.name, drill)
-    sites = [site for site in view.spec.sites if _on_record(view, site, key)]
-    record, sites = bool(sites), sites or list(view.spec.sites)
-    silent = [r for site in sites for r in (*view.silent_arrays(site).values(), *view.silent_hosts(site).values())]
-    if record and silent:
-        raise Unreachable(
-            f"drill {drill} of plan {view.spec.name}: what is left of it cannot be removed while {'; '.join(silent)}"
-        )
-    gone = {"vms": 0, "volumes": 0, "holds": 0}
-    for vm, host in _existing(view, drill).items():
-        name, driver = keys.drill_vm(vm, drill), world.fleet.host(host)
-        state = view.seen.host(host)
-        assert state is not None
-        driver.stop(name, graceful=0)
-        gone["vms"] += driver.undefine(name, state.vms[name].definition.owner)
-    for site in sites:
-        for host_spec in view.topology.hosts_at(site):
-            if view.seen.host(host_spec.name) is not None:
-                world.fleet.host(host_spec.name).release(f"drill.{drill}")
-        for array in view.site_arrays(site):
-            _remove_clones(world, view, array, drill, guard, gone)
-    return gone
-
-
-def _on_record(view: PlanView, site: str, key: str) -> bool:
-    return any(
-        (state := view.seen.array(array)) is not None and key in state.records for array in view.site_arrays(site)
-    )
-
-
-def _remove_clones(world: World, view: PlanView, array: str, drill: str, guard: Guard, gone: dict[str, int]) -> None:
-    state = view.seen.array(array)
-    if state is None:
-        return
-    driver = world.fleet.array(array)
-    members = {keys.drill_volume(name, drill): name for name in view.volume_names}
-    for name, volume in state.volumes.items():
-        if volume.kind != "drill" or name not in members or volume.owner is None:
-            continue
-        driver.unmap_luns({name: sorted(volume.luns)}, guard)
-        gone["volumes"] += driver.delete_volume(name, volume.owner, guard)
-    tag = f"drill.{drill}"
-    held = [
-        v for v in members.values() if v in state.volumes and any(tag in s.holds for s in state.volumes[v].snapshots)
-    ]
-    if held:
-        driver.release(held, tag, guard)
-        gone["holds"] += len(held)
-    driver.delete_record(keys.drill_key(view.topology.name, view.spec.name, drill), guard)
+    found = drill_vms(world.view(plan, refresh=refresh), drill)
+    return {vm: {"host": host, "name": state.name, "state": state.state} for vm, (host, state) in sorted(found.items())}

@@ -14,6 +14,8 @@ from dr_provider.model import keys
 from dr_provider.protection.backup import is_cycle
 from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.protection.mirrors import MirrorState
+from dr_provider.reconcile.drill_parts import drills_to_end
+from dr_provider.reconcile.drilled import drill_due
 from dr_provider.reconcile.view import PlanView
 
 __all__ = ["Due", "newest_at", "next_due", "what_is_due"]
@@ -93,7 +95,17 @@ def next_due(view: PlanView, mirrors: tuple[MirrorState, ...]) -> datetime:
     saved = newest_at(view, active, backups=True)
     times = [keys.at(saved.time) + timedelta(seconds=view.spec.backup.every)] if saved else []
     times += [t + timedelta(seconds=every) for m in mirrors if (t := _common_time(view, m)) is not None]
+    times += _of_drills(view, time)
     # Copies that cannot be sent to now have no time of their own; whether they are back is looked at once an interval.
     times.append(time + timedelta(seconds=every))
     again = time + timedelta(seconds=min(_RETRY, every, view.spec.backup.every))
     return min(t if t > time else again for t in times)
+
+
+def _of_drills(view: PlanView, time: datetime) -> list[datetime]:
+    """When drills expire, and when the next one of the plan's schedule is due."""
+    times = [at for record in view.drills.values() if record.expires and (at := keys.at(record.expires)) > time]
+    times += [time] if drills_to_end(view) else []
+    due = drill_due(view)
+    scheduled = any(record.kind == "scheduled" for record in view.drills.values())
+    return times if due is None or scheduled else [*times, due]

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,12 +26,13 @@ from dr_provider.model.state import ArrayState
 from dr_provider.protection.fleet import Fleet
 from dr_provider.reconcile.world import World
 
-__all__ = ["FRESH", "TTL", "HeldLease", "Machine", "hold_lease", "left_behind", "this_machine"]
+__all__ = ["FRESH", "TTL", "HeldLease", "Machine", "hold_lease", "left_behind", "this_machine", "wait_for_lease"]
 
 FRESH = 1.0
 """Seconds for which a lease that has just been seen to hold is taken to hold by calls that no array checks."""
 TTL = 30.0
 """Seconds that a heartbeat may stand still, on the observer's own monotonic clock, before its lease is expired."""
+_AGAIN = 0.2
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,22 @@ def hold_lease(
         stop.set()
         beat.join()
         held.put(replace(held.record, released=True))
+
+
+@contextmanager
+def wait_for_lease(world: World, plan: str, doing: str, *, patience: float = 60.0) -> Iterator[HeldLease]:
+    """As `hold_lease`; a backup or another short piece of work that holds it is waited for, `patience` seconds at most. A move is not."""
+    until = world.monotonic() + patience
+    with ExitStack() as stack:
+        while True:
+            try:
+                lease = stack.enter_context(hold_lease(world, plan, doing))
+                break
+            except LeaseHeld:
+                if world.monotonic() >= until or world.view(plan).claim is not None:
+                    raise
+                world.sleep(_AGAIN)
+        yield lease
 
 
 def _take(held: HeldLease, states: Mapping[str, ArrayState], plan: str) -> None:

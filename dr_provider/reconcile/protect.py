@@ -18,6 +18,8 @@ from dr_provider.model import keys, stopping
 from dr_provider.model.errors import DrError, LeaseHeld, MoveInProgress, Refused, Stopped, Unreachable
 from dr_provider.protection import backup, pins, retention
 from dr_provider.reconcile.cycle import Cycle, ProtectOutcome, Stop, Transfer
+from dr_provider.reconcile.drill_end import end_due_drills
+from dr_provider.reconcile.drill_schedule import is_due, run_scheduled
 from dr_provider.reconcile.due import Due, next_due, what_is_due
 from dr_provider.reconcile.frozen import thaw_frozen
 from dr_provider.reconcile.lease import hold_lease
@@ -45,8 +47,10 @@ _LOOK = 0.5
 _RETRY = 60.0
 
 
-def protect_plan(world: World, plan: str, *, now: bool = False, stop: Stop = stopping.requested) -> ProtectOutcome:
-    """Do what is due for a plan. Raises Refused (stale, split, never made), MoveInProgress, LeaseHeld, Unreachable (nothing of the active
+def protect_plan(
+    world: World, plan: str, *, now: bool = False, stop: Stop = stopping.requested, drills: bool = True
+) -> ProtectOutcome:
+    """Do what is due for a plan; with `drills`, a scheduled drill too, when all else is done. Raises Refused (stale, split, never made), MoveInProgress, LeaseHeld, Unreachable (nothing of the active
     side answers), Stopped; and what an array of the active side raised while the group was taken."""
     cycle = Cycle(world, plan, stop)
     with stopping.busy():
@@ -60,8 +64,13 @@ def protect_plan(world: World, plan: str, *, now: bool = False, stop: Stop = sto
             view = world.view(plan, refresh=True)
         if due.replicate:
             send_all(cycle, view)
+        # Before old points are pruned: what a drill stood on may go with it.
+        view = _end_drills(cycle, view)
         if due:
             view = _tidy(cycle)
+        if drills and is_due(view):
+            _drill(cycle, view)
+            view = world.view(plan, refresh=True)
     say_unreached(cycle, view)
     return cycle.outcome(next_due(view, open_mirrors(view)))
 
@@ -265,6 +274,24 @@ def _tidy(cycle: Cycle) -> PlanView:
     return view
 
 
+# -- drills -------------------------------------------------------------------------------------
+
+
+def _end_drills(cycle: Cycle, view: PlanView) -> PlanView:
+    done, said = end_due_drills(cycle.world, cycle.plan)
+    cycle.drills += done
+    for sentence in said:
+        cycle.warn(sentence)
+    return cycle.world.view(cycle.plan, refresh=True) if done else view
+
+
+def _drill(cycle: Cycle, view: PlanView) -> None:
+    ran, wrong = run_scheduled(cycle.world, cycle.plan, mirrors_of(view))
+    cycle.drills += [ran] if ran else []
+    if wrong:
+        cycle.warn(wrong)
+
+
 # -- staying ------------------------------------------------------------------------------------
 
 
@@ -287,19 +314,35 @@ def _follow(world: World, plan: str, stop: threading.Event, clock: Callable[[], 
     def asked() -> str | None:
         return "asked to end" if stop.is_set() else stopping.requested()
 
+    drill = threading.Thread()
     while asked() is None:
         # What was silent in the last round is asked again: hours may have passed.
         world.fleet.forget_silence()
         spec = world.topology.plans[plan]
         due = clock() + timedelta(seconds=min(_RETRY, spec.replicate_every, spec.backup.every))
         try:
-            outcome = protect_plan(world, plan, stop=asked)
+            outcome = protect_plan(world, plan, stop=asked, drills=False)
             due = outcome.next_due or due
             line = outcome.line()
+            if not drill.is_alive() and is_due(world.view(plan)):
+                drill = threading.Thread(target=_drill_beside, args=(world, plan), name=f"drill-{plan}")
+                drill.start()
         except Stopped:
-            return
+            break
         except DrError as error:
             line = f"plan {plan}: {'; '.join(str(error).splitlines())}"
         world.progress(f"{line}; next at {keys.stamp(due)}")
         while asked() is None and (left := (due - clock()).total_seconds()) > 0:
             stop.wait(min(_LOOK, left))
+    if drill.ident is not None:
+        drill.join()
+
+
+def _drill_beside(world: World, plan: str) -> None:
+    """A scheduled drill in a thread of its own: backups and transfers go on meanwhile. It ends itself when the process is asked to end."""
+    try:
+        ran, wrong = run_scheduled(world, plan, mirrors_of(world.view(plan)))
+    except Stopped:
+        return
+    for line in filter(None, (f"plan {plan}: {ran}" if ran else "", wrong)):
+        world.progress(line)

@@ -17,7 +17,7 @@ from dr_provider.protection.catalogue import RecoveryPoint, choose_point
 from dr_provider.reconcile.actions.restoring import hold_tag
 from dr_provider.reconcile.decide import decide
 from dr_provider.reconcile.decision import Decision, Want
-from dr_provider.reconcile.drill import DrillOutcome, end_drill, start_drill
+from dr_provider.reconcile.drill import DrillOutcome, Ended, end_drill, start_drill
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.restoring import kept_as, open_restores, record_array, unfinished
 from dr_provider.reconcile.resumed import found_unfinished
@@ -158,7 +158,7 @@ def restore_beside(world: World, vm: str, point: str, name: str, host: str | Non
     return start_drill(world, plan, _site(view), name, owner, chosen.id, only=vm, host=at or None)
 
 
-def remove_restored(world: World, name: str) -> dict[str, int]:
+def remove_restored(world: World, name: str) -> Ended:
     """Remove a VM that was restored beside the running one, with its clones. Raises BadInput for a name that is none."""
     world.look(refresh=True)
     drills = {plan: world.view(plan).drills for plan in sorted(world.topology.plans)}

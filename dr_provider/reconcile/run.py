@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from dr_provider.model import keys, stopping
 from dr_provider.model.codec import dump
@@ -32,6 +33,7 @@ from dr_provider.reconcile.actions.claims import choose_anew, declare, give_back
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decide import decide
 from dr_provider.reconcile.decision import Decision, Loss, Want
+from dr_provider.reconcile.drill_end import end_due_drills
 from dr_provider.reconcile.fencing import witness_vouches
 from dr_provider.reconcile.forks import changes_since_fork
 from dr_provider.reconcile.frozen import thaw_frozen, thaw_left_frozen
@@ -122,7 +124,8 @@ def run_plan(world: World, plan: str, want: Want, *, decided: Callable[[Decision
             raise Refused(decision.refused)
         if decided is not None:
             decided(decision)
-        return _carry_out(world, plan, want, decision, lease, started)
+        outcome = _carry_out(world, plan, want, decision, lease, started)
+        return replace(outcome, remarks=(*outcome.remarks, *chain(*end_due_drills(world, plan, lease))))
 
 
 def _make_arrays(world: World, decision: Decision) -> None:

@@ -16,6 +16,7 @@ from dr_provider.model.state import Silent
 from dr_provider.model.units import format_duration
 from dr_provider.protection.catalogue import RecoveryPoint, newest
 from dr_provider.protection.mirrors import MirrorState, lag_limit, mirror_states
+from dr_provider.reconcile.drilled import drill_warnings
 from dr_provider.reconcile.mending import damage_warnings
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.window import left_untouched, window_line, window_of
@@ -60,7 +61,10 @@ def plan_status(view: PlanView) -> dict[str, Any]:
         "declared": {stack: record.site for stack, record in sorted(view.declared.items())},
         "claim": _claim(claim) if claim else None,
         "window": _window(view),
-        "drills": {name: {"site": record.site, "point": record.point} for name, record in sorted(view.drills.items())},
+        "drills": {
+            name: {"site": record.site, "point": record.point, "since": record.time, "expires": record.expires}
+            for name, record in sorted(view.drills.items())
+        },
     }  # fmt: skip
 
 
@@ -210,7 +214,7 @@ def _warnings(view: PlanView, mirrors: tuple[MirrorState, ...]) -> tuple[str, ..
         said.append(
             f"plan {view.spec.name} is not protected: no other site has a whole recovery point of epoch {view.epoch.number if view.epoch else 0}"
         )
-    return tuple(dict.fromkeys([*said, *damage_warnings(view)]))
+    return tuple(dict.fromkeys([*said, *damage_warnings(view), *drill_warnings(view)]))
 
 
 def _best_point(view: PlanView) -> RecoveryPoint | None:

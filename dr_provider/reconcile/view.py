@@ -12,7 +12,8 @@ from functools import cached_property
 
 from dr_provider.model import keys
 from dr_provider.model.codec import load
-from dr_provider.model.records import Claim, Declared, DrillRecord, Epoch, Lease, RestoreRecord, Split
+from dr_provider.model.drills import DrillRecord
+from dr_provider.model.records import Claim, Declared, Epoch, Lease, RestoreRecord, Split
 from dr_provider.model.state import ArrayState, Observation, Silent, VmState, VolumeState
 from dr_provider.model.topology import PlanSpec, Topology, VmSpec
 from dr_provider.protection.catalogue import RecoveryPoint, catalogue

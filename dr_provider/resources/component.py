@@ -147,6 +147,7 @@ class DrilledPlan(pulumi.ComponentResource):
             recoveryPoint=drill.recoveryPoint,
             rtoSeconds=drill.rtoSeconds,
             rpoSeconds=drill.rpoSeconds,
+            expiresAt=drill.expiresAt,
             failures=drill.failures,
             seen=drill.vms,
         ).apply(_drilled)

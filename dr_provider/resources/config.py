@@ -11,10 +11,12 @@ import pulumi
 from dr_provider.model.errors import BadInput
 from dr_provider.model.loader import load
 from dr_provider.model.topology import Topology
+from dr_provider.model.units import duration
 
 __all__ = ["StackConfig", "read_config"]
 
 _MODES = ("protect", "drill")
+_MAPS = ("activeSites", "force", "recoveryPoints", "drillSites", "drillExpires")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class StackConfig:
     force: Mapping[str, str] = field(default_factory=dict)
     recovery_points: Mapping[str, str] = field(default_factory=dict)
     drill_sites: Mapping[str, str] = field(default_factory=dict)
+    drill_expires: Mapping[str, str] = field(default_factory=dict)
+    """How long each plan's drill stays up, such as 4h."""
     adopt: tuple[str, ...] = ()
 
     def adopts(self, plan: str, *names: str) -> bool:
@@ -45,7 +49,7 @@ def read_config(folder: Path) -> StackConfig:
             "dr:topology: wanted the path of a topology file; set it with: pulumi config set dr:topology topology/NAME.yaml"
         )
     topology = load(folder / path)
-    maps = {key: _texts(config, key, faults) for key in ("activeSites", "force", "recoveryPoints", "drillSites")}
+    maps = {key: _texts(config, key, faults) for key in _MAPS}
     mode = config.get("mode") or "protect"
     if mode not in _MODES:
         faults.append(f"dr:mode: wanted one of {', '.join(_MODES)}, found {mode!r}")
@@ -60,6 +64,11 @@ def read_config(folder: Path) -> StackConfig:
             sites = topology.plans[plan].sites if plan in topology.plans else (site,)
             if site not in sites:
                 faults.append(f"dr:{key}.{plan}: {site!r} is not one of the plan's sites: {', '.join(sites)}")
+    for plan, text in sorted(maps["drillExpires"].items()):
+        try:
+            duration(text)
+        except ValueError as error:
+            faults.append(f"dr:drillExpires.{plan}: {error}; found {text!r}")
     adopt = _names(config, faults)
     if faults:
         raise BadInput("the stack's config is wrong; nothing was done.\n" + "\n".join(f"  {fault}" for fault in faults))
@@ -71,6 +80,7 @@ def read_config(folder: Path) -> StackConfig:
         maps["force"],
         maps["recoveryPoints"],
         maps["drillSites"],
+        maps["drillExpires"],
         adopt,
     )
 

@@ -123,6 +123,7 @@ def drilled(config: StackConfig, plan: PlanSpec) -> DrillProps:
         plan=plan.name,
         stack=config.stack,
         site=config.drill_sites.get(plan.name),
+        expires=config.drill_expires.get(plan.name),
         point=config.recovery_points.get(plan.name),
     )
 

@@ -29,7 +29,8 @@ __all__ = ["Drill", "DrillProps", "DrillProvider"]
 
 @dataclass(frozen=True)
 class DrillProps:
-    """`site` None: the first recovery site. `point` None: the newest recovery point that is whole there."""
+    """`site` None: the first recovery site. `point` None: the newest recovery point that is whole there. `expires`: how long it stays up, such
+    as 4h; whoever holds the plan's lease next ends it then (None: it stays until it is destroyed)."""
 
     topology: str
     document: str
@@ -37,6 +38,7 @@ class DrillProps:
     stack: str
     site: str | None = None
     point: str | None = None
+    expires: str | None = None
 
 
 class DrillProvider(ResourceProvider):
@@ -79,7 +81,12 @@ class DrillProvider(ResourceProvider):
         except DrError as error:
             session.say(f"plan {after.plan}: {error}")
             gone = False
-        return DiffResult(changes=gone or bool(olds.get("failures")))
+        if gone:
+            session.say_once(after.plan, f"{_ended(id_, olds)}; up makes it anew, from the point that is chosen then")
+        elif after.expires != before.expires:
+            until = f"expires {after.expires} after it began" if after.expires else "stays until it is destroyed"
+            session.say_once(after.plan, f"drill {_drill(id_)} goes on, and {until}")
+        return DiffResult(changes=gone or bool(olds.get("failures")) or after.expires != before.expires)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         from dr_provider.model import keys
@@ -88,8 +95,17 @@ class DrillProvider(ResourceProvider):
         drill = keys.new_id()
         return CreateResult(f"{wanted.plan}@{drill}", _run(wanted, drill))
 
-    def update(self, id_: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult(_run(bag.read(DrillProps, news), _drill(id_)))
+    def update(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
+        from dr_provider.reconcile.drill import let_stay
+
+        wanted, drill = bag.read(DrillProps, news), _drill(id_)
+        with session.sentence():
+            world = session.of_document(wanted.document, wanted.stack)
+            if olds.get("failures") or _gone(world, wanted.plan, drill):
+                return UpdateResult(_run(wanted, drill))
+            # What it has shown stays as it was measured.
+            until = let_stay(world, wanted.plan, drill, _seconds(wanted))
+        return UpdateResult({**bag.plain(olds), **bag.write(wanted), "expires": wanted.expires, "expiresAt": until})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         from dr_provider.model.errors import DrError
@@ -100,12 +116,15 @@ class DrillProvider(ResourceProvider):
         try:
             world = session.of_document(known.document, known.stack)
             if _gone(world, known.plan, _drill(id_)):
+                session.say_once(known.plan, f"{_ended(id_, props)}; the next up makes a new one")
                 return ReadResult("", {})
             state = drill_state(world, known.plan, _drill(id_))
         except DrError as error:
             session.say(f"drill of plan {known.plan}: not refreshed ({error})")
             return ReadResult(id_, {**outputs, "reachable": False}, inputs)
-        return ReadResult(id_, {**outputs, "vms": json.dumps(state, sort_keys=True), "reachable": True}, inputs)
+        before: dict[str, Any] = json.loads(outputs.get("vms") or "{}")
+        now = {vm: {**before.get(vm, {}), **at} for vm, at in state.items()}
+        return ReadResult(id_, {**outputs, "vms": json.dumps(now, sort_keys=True), "reachable": True}, inputs)
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:
         from dr_provider.reconcile.drill import end_drill
@@ -113,13 +132,31 @@ class DrillProvider(ResourceProvider):
         old = bag.read(DrillProps, props)
         with session.sentence():
             world = session.of_document(old.document, old.stack)
-            gone = end_drill(world, old.plan, _drill(id_))
-        said = ", ".join(f"{count} {what}" for what, count in gone.items())
-        session.say(f"plan {old.plan}: drill {_drill(id_)} ended; removed: {said}")
+            ended = end_drill(world, old.plan, _drill(id_))
+        nothing = not any(ended.removed.values()) and not ended.left
+        session.say(
+            f"plan {old.plan}: {f'{_ended(id_, props)}; nothing was left of it' if nothing else ended.sentence}"
+        )
 
 
 def _drill(id_: str) -> str:
     return id_.rpartition("@")[2]
+
+
+def _seconds(wanted: DrillProps) -> float | None:
+    from dr_provider.model.units import duration
+
+    return None if wanted.expires is None else duration(wanted.expires)
+
+
+def _ended(id_: str, outputs: dict[str, Any]) -> str:
+    """What became of a drill that is not there any more."""
+    from dr_provider.model import keys
+
+    until = outputs.get("expiresAt")
+    if until and keys.at(str(until)) <= keys.now():
+        return f"drill {_drill(id_)} expired at {until} and was ended"
+    return f"drill {_drill(id_)} was ended (by dr drill end, or a move that needed its room)"
 
 
 def _gone(world: World, plan: str, drill: str) -> bool:
@@ -135,7 +172,7 @@ def _run(wanted: DrillProps, drill: str) -> dict[str, Any]:
     with session.sentence():
         world = session.of_document(wanted.document, wanted.stack)
         owner = Owner(wanted.topology, wanted.stack, drill)
-        outcome = start_drill(world, wanted.plan, wanted.site, drill, owner, wanted.point)
+        outcome = start_drill(world, wanted.plan, wanted.site, drill, owner, wanted.point, stay=_seconds(wanted))
     for line in outcome.failures:
         session.say(f"plan {wanted.plan}: {line}")
     return {
@@ -146,7 +183,8 @@ def _run(wanted: DrillProps, drill: str) -> dict[str, Any]:
         "recoveryPointTime": outcome.point_time,
         "rpoSeconds": round(outcome.rpo_seconds, 3),
         "rtoSeconds": round(outcome.rto_seconds, 3),
-        "vms": json.dumps({vm: dict(at) for vm, at in outcome.vms.items()}, sort_keys=True),
+        "vms": json.dumps({vm: at.document() for vm, at in outcome.vms.items()}, sort_keys=True),
+        "expiresAt": outcome.expires,
         "failures": list(outcome.failures),
         "reachable": True,
     }
@@ -161,9 +199,10 @@ class Drill(Resource, module="dr", name="Drill"):
     rpoSeconds: pulumi.Output[float | None]  # noqa: N815
     rtoSeconds: pulumi.Output[float | None]  # noqa: N815
     vms: pulumi.Output[str | None]
+    expiresAt: pulumi.Output[str | None]  # noqa: N815
     failures: pulumi.Output[list[str] | None]
 
-    OUTPUTS = ("drill", "ranAt", "recoveryPoint", "rpoSeconds", "rtoSeconds", "vms", "failures")
+    OUTPUTS = ("drill", "ranAt", "recoveryPoint", "rpoSeconds", "rtoSeconds", "vms", "expiresAt", "failures")
 
     def __init__(self, name: str, props: DrillProps, opts: pulumi.ResourceOptions | None = None) -> None:
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hide_diffs=["document"]))

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from dr_provider.model.errors import BadInput
 from dr_provider.model.loader import load, parse
 from dr_provider.model.schema import PARSERS, schema
-from dr_provider.model.topology import CopySpec, HealthSpec, Keep, TierSpec
+from dr_provider.model.topology import CopySpec, DrillSpec, HealthSpec, Keep, TierSpec
 from dr_provider.model.units import delay, duration, format_duration, format_size, size
 from tests.support.topologies import topology_document, write_topology
 
@@ -55,6 +55,7 @@ plans:
     rto: 1h
     hosts: {west: [west-1], no: any}
     lastTransfer: 1d
+    drill: {every: 7d, site: west, for: 30m, point: oldest}
 """
 
 
@@ -98,6 +99,7 @@ def test_all_keys() -> None:
     assert (plan.replicate_every, plan.rpo, plan.rto, plan.last_transfer) == (300, 600, 3600, 86400)
     assert plan.hosts == {"west": ("west-1",)}
     assert (plan.fencing, plan.restart, plan.commit_window) == ("operator", "none", None)
+    assert plan.drill == DrillSpec(7 * 86400.0, "west", 1800.0, "oldest")
 
 
 def test_text_gives_an_equal_topology_from_anywhere() -> None:

@@ -374,6 +374,20 @@ CROSS: list[Case] = [
     ),
     ("rpo", put(*SHOP, "rpo", to="1m"), "plans.shop.rpo", ("1m is less than replicate.every, 5m",)),
     (
+        "drill's site",
+        put(*SHOP, "drill", to={"every": "7d", "site": "wset"}),
+        "plans.shop.drill.site",
+        ("wset is not a site of this plan", "mean west"),
+    ),
+    (
+        "drill stays",
+        put(*SHOP, "drill", to={"every": "7d", "for": "8d"}),
+        "plans.shop.drill.for",
+        ("8d is not less than every, 7d",),
+    ),
+    ("drill's point", put(*SHOP, "drill", to={"every": "7d", "point": "best"}), "plans.shop.drill.point", ("newest",)),
+    ("drill, how often", put(*SHOP, "drill", to={"site": "west"}), "plans.shop.drill", ("every",)),
+    (
         "volume",
         put("vms", "db", "disks", "root", "volume", to="vol-3"),
         "vms.db.disks.root.volume",

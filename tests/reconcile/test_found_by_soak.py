@@ -302,7 +302,7 @@ def test_a_drill_is_at_one_site(lab: Lab) -> None:
     with pytest.raises(Refused, match="drill d1 is at west, and its VMs carry its name; end it first"):
         start_drill(lab.world(), "shop", "east", "d1", owner)
 
-    assert end_drill(lab.world(), "shop", "d1")["vms"] == 3
+    assert end_drill(lab.world(), "shop", "d1").removed["vms"] == 3
 
 
 def test_of_two_drills_of_one_name_the_end_leaves_nothing(lab: Lab) -> None:

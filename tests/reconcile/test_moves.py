@@ -269,11 +269,11 @@ def test_a_drill_runs_beside_production_and_leaves_nothing(lab: Lab) -> None:
     before = lab.view()
     outcome = start_drill(lab.world(), "shop", None, "d1", Owner("shop-test", "dr/drill", "i1"))
     assert outcome.failures == ()
-    assert {at["state"] for at in outcome.vms.values()} == {"running"}
+    assert {at.state for at in outcome.vms.values()} == {"running"}
     assert lab.ledger("db.drill.d1").last == 20
     lab.protect()
     assert lab.running() == everywhere("east")
-    assert end_drill(lab.world(), "shop", "d1") == {"vms": 3, "volumes": 2, "holds": 2}
+    assert end_drill(lab.world(), "shop", "d1").removed == {"vms": 3, "volumes": 2, "holds": 2}
     after = lab.view()
     for array in ("east-a", "west-a"):
         was, now = before.seen.array(array), after.seen.array(array)
@@ -282,7 +282,7 @@ def test_a_drill_runs_beside_production_and_leaves_nothing(lab: Lab) -> None:
         assert set(now.volumes) == set(was.volumes)
         assert {h for v in now.volumes.values() for s in v.snapshots for h in s.holds if h.startswith("drill")} == set()
     assert after.drills == {}
-    assert end_drill(lab.world(), "shop", "d1") == {"vms": 0, "volumes": 0, "holds": 0}
+    assert end_drill(lab.world(), "shop", "d1").removed == {"vms": 0, "volumes": 0, "holds": 0}
 
 
 def test_a_real_move_ends_a_drill_only_for_its_room(tmp_path: Path) -> None:

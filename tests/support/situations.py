@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 from dr_provider.model import keys
 from dr_provider.model.codec import dump
+from dr_provider.model.drills import DrillRecord
 from dr_provider.model.loader import parse
-from dr_provider.model.records import Claim, Declared, DrillRecord, Epoch, Intent, Lease, Owner, Pin, Seal, Split
+from dr_provider.model.records import Claim, Declared, Epoch, Intent, Lease, Owner, Pin, Seal, Split
 from dr_provider.model.state import (
     ArrayState,
     HostState,

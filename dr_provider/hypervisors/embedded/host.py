@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from dr_provider.hypervisors.base import FreezeReport, Hypervisor, ProbeReport, StopReport
+from dr_provider.hypervisors.base import DataReport, FreezeReport, Hypervisor, ProbeReport, StopReport
 from dr_provider.hypervisors.embedded import capacity, guest, ledger
 from dr_provider.hypervisors.embedded.capacity import Size
 from dr_provider.hypervisors.embedded.clock import Clock
@@ -239,6 +239,16 @@ class EmbeddedHost(Hypervisor):
             except (Unreachable, Conflict, NotFound) as error:
                 return ProbeReport(False, f"it waits for a disk: {guest.why(error)}")
             return ProbeReport(True, "answers")
+
+    def read_data(self, name: str) -> DataReport | None:
+        with self._call(), self._guest(name):
+            with self._store.reading() as db:
+                there, initiator = self._find(db, name), _initiator(db)
+            if not there.running:
+                return DataReport(False, None, f"it is {there.state}")
+            disks = attach(there.definition, self._connect, self.site, initiator)
+            found = ledger.read(regions(disks), there.definition.vm)
+            return DataReport(found.intact, found.last, found.problem)
 
     def reserve(self, tag: str, demands: Sequence[Reservation]) -> None:
         with self._call(), self._store.writing() as db:

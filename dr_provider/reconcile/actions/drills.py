@@ -12,6 +12,6 @@ def end(run: Run, action: Action) -> str:
     # Here, since a drill uses the actions of a move in its turn.
     from dr_provider.reconcile.drill import end_drill
 
-    gone = end_drill(run.world, run.plan, action.of["drill"], run.guard)
-    run.remark(f"drill {action.of['drill']} was ended, since the move needs its room")
-    return f"{gone['vms']} VMs, {gone['volumes']} clones"
+    ended = end_drill(run.world, run.plan, action.of["drill"], run.guard, why="the move needs its room")
+    run.remark(ended.sentence)
+    return f"{ended.removed['vms']} VMs, {ended.removed['volumes']} clones"

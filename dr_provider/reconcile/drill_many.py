@@ -1,0 +1,50 @@
+"""Several drills of a plan at once, each from a recovery point of its own: which of them is clean? Side by side as far as there is room, the
+others as soon as one has ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from dr_provider.model.errors import DrError
+from dr_provider.reconcile.drill_decide import NoRoom
+from dr_provider.reconcile.drill_outcome import DrillOutcome
+
+__all__ = ["run_abreast"]
+
+
+def run_abreast(
+    points: Mapping[str, str], run: Callable[[str, str], DrillOutcome]
+) -> dict[str, DrillOutcome | DrError]:
+    """`run(drill, point)` for each drill of `points`; what each came to, or why it was not run, in the order given. One for which there is no
+    room waits until another of them has ended; it is refused when none is under way any more."""
+    change = threading.Condition()
+    under_way: set[str] = set()
+
+    def attempt(drill: str) -> DrillOutcome | DrError:
+        while True:
+            with change:
+                under_way.add(drill)
+            try:
+                return run(drill, points[drill])
+            except NoRoom as error:
+                with change:
+                    under_way.discard(drill)
+                    if not under_way:
+                        return error
+                    _until_one_ends(change, under_way)
+            except DrError as error:
+                return error
+            finally:
+                with change:
+                    under_way.discard(drill)
+                    change.notify_all()
+
+    with ThreadPoolExecutor(max_workers=max(1, len(points)), thread_name_prefix="drill") as pool:
+        return dict(zip(points, pool.map(attempt, points), strict=True))
+
+
+def _until_one_ends(change: threading.Condition, under_way: set[str]) -> None:
+    others = frozenset(under_way)
+    change.wait_for(lambda: not others <= under_way)
