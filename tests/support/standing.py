@@ -14,8 +14,8 @@ from tests.support.lab import Lab
 __all__ = ["standing"]
 
 _ID = re.compile(r"(e\d+-s\d+-)?\b[0-9a-f]{8}\b")
-# Points may be more, leases are counted on, journals are for people, and what a stack declares depends on who finished.
-_LEFT_OUT = ("lease/", "declared/", "known/", "epoch/")
+# Points and what drills have shown may be more, leases are counted on, journals are for people, and what a stack declares depends on who finished.
+_LEFT_OUT = ("lease/", "declared/", "known/", "epoch/", "drill-result/")
 
 
 def standing(lab: Lab) -> dict[str, Any]:
