@@ -18,6 +18,7 @@ __all__ = [
     "drill_end_key",
     "drill_hold",
     "drill_key",
+    "drill_of_tag",
     "drill_result_key",
     "drill_result_prefix",
     "drill_tag",
@@ -203,6 +204,12 @@ def drill_vm(vm: str, drill: str) -> str:
 def drill_tag(topology: str, plan: str, drill: str) -> str:
     """The tag under which a drill keeps capacity on hosts, which other plans and topologies may use too."""
     return f"drill.{topology}.{plan}.{drill}"
+
+
+def drill_of_tag(topology: str, tag: str) -> tuple[str, str] | None:
+    """(plan, drill) of a drill's tag; None: it is not one of this topology."""
+    parts = tag.split(".")
+    return (parts[2], parts[3]) if len(parts) == 4 and parts[:2] == ["drill", topology] else None
 
 
 def drill_hold(drill: str) -> str:

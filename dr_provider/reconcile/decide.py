@@ -25,10 +25,10 @@ from dr_provider.reconcile.aside import decide_abort, decide_create, decide_reso
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.fencing import grant_steps, wait_steps
+from dr_provider.reconcile.giving_way import make_room
 from dr_provider.reconcile.held import hold_up
 from dr_provider.reconcile.late import LATE, add_late, as_if_there, late_after, late_volumes
 from dr_provider.reconcile.mending import damage_warnings
-from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.points import fetches, full_copies, parts_at
 from dr_provider.reconcile.repair import decide_repair, fence_mapped, split_off, stop_stale, stop_third
 from dr_provider.reconcile.restoring import end_void, unfinished
@@ -39,7 +39,6 @@ from dr_provider.reconcile.starts import add_room, add_starts, add_stops, unaske
 from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.terms import (
     choose,
-    drills_in_the_way,
     how_to_finish,
     is_beyond,
     is_broken,
@@ -160,13 +159,13 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
     if needs and not given and not (claim and claim.word):
         refused += [*needs, ask_for_word(plan, epoch.number)]
     members = tuple(vm for vm in view.vms if restorable(view, vm.name, point, warnings))
-    placement = place(view, target, members)
-    giving_way = drills_in_the_way(view, target) if placement.unplaced else {}
-    if giving_way:
-        placement = place(view, target, members, ended=frozenset(vm for vms in giving_way.values() for vm in vms))
-        for drill in giving_way:
-            said = f"end drill {drill} at {target}, whose room the move needs"
-            prelude.append(steps.add("end-drill", drill, said, group="claim", needed=False, drill=drill))
+    placement, ways = make_room(view, target, members)
+    for way in ways:
+        other = "" if way.plan == plan else f" of plan {way.plan}"
+        said = f"end drill {way.drill}{other} at {target}, whose room the move needs"
+        name = f"{way.plan}.{way.drill}" if other else way.drill
+        of = {"drill": way.drill, **({"of": way.plan} if other else {})}
+        prelude.append(steps.add("end-drill", name, said, group="claim", needed=False, **of))
     if placement.unplaced and source.kind == "planned":
         refused += placement.unplaced.values()
     hosts, held = hold_up(view, placement.hosts, placement.unplaced)

@@ -13,7 +13,16 @@ from typing import Any
 from dr_provider.model import keys, stopping
 from dr_provider.model.codec import dump
 from dr_provider.model.drills import DrillEnd, DrillRecord
-from dr_provider.model.errors import Conflict, DeviceFault, DrError, LeaseLost, NotReady, Unreachable
+from dr_provider.model.errors import (
+    Conflict,
+    DeviceFault,
+    DrError,
+    LeaseHeld,
+    LeaseLost,
+    MoveInProgress,
+    NotReady,
+    Unreachable,
+)
 from dr_provider.model.records import Guard
 from dr_provider.reconcile.drill_outcome import DrillOutcome, keep_result
 from dr_provider.reconcile.drill_parts import Parts, drills_to_end, parts_of
@@ -22,8 +31,10 @@ from dr_provider.reconcile.lease import HeldLease, hold_lease, wait_for_lease
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
-__all__ = ["Ended", "end_drill", "end_due_drills"]
+__all__ = ["Ended", "end_drill", "end_due_drills", "give_way"]
 
+_SHORT = 2.0
+"""Seconds that a move waits for another plan's lease."""
 _AWAY = (Unreachable, NotReady, DeviceFault, Conflict)
 
 
@@ -54,7 +65,9 @@ class Ended:
         }
 
 
-def end_drill(world: World, plan: str, drill: str, guard: Guard | None = None, *, why: str = "") -> Ended:
+def end_drill(
+    world: World, plan: str, drill: str, guard: Guard | None = None, *, why: str = "", patience: float = 60.0
+) -> Ended:
     """Remove every clone, map, hold, reservation and VM of a drill that can be removed. Raises Unreachable where no array of the plan answers,
     LeaseHeld and LeaseLost.
 
@@ -63,7 +76,7 @@ def end_drill(world: World, plan: str, drill: str, guard: Guard | None = None, *
     with stopping.busy():
         if guard is not None:
             return _remove(world, world.view(plan, refresh=True), drill, guard, why)
-        with wait_for_lease(world, plan, f"end of drill {drill}") as lease:
+        with wait_for_lease(world, plan, f"end of drill {drill}", patience=patience) as lease:
             return _under(world, lease, plan, drill, why)
 
 
@@ -71,6 +84,21 @@ def _under(world: World, lease: HeldLease, plan: str, drill: str, why: str) -> E
     view = world.view(plan)
     _say_unfinished(world, view, lease, drill, why)
     return _remove(world, view, drill, lease.guard, why)
+
+
+def give_way(world: World, plan: str, drill: str, *, why: str) -> Ended:
+    """End a drill of another plan, whose room a move needs now: its VMs are stopped at once, which takes no lease; the rest is removed if that
+    plan's lease is free, else by whoever ends the drill. Raises what a host raises that does not stop its VM."""
+    view = world.view(plan)
+    parts, tag = parts_of(view, drill), keys.drill_tag(view.topology.name, plan, drill)
+    for host, state in parts.vms:
+        world.fleet.host(host).stop(state.name, graceful=0)
+    for host in parts.hosts:
+        world.fleet.host(host).release(tag)
+    try:
+        return end_drill(world, plan, drill, why=why, patience=_SHORT)
+    except (LeaseHeld, MoveInProgress, Unreachable) as error:
+        return Ended(plan, drill, why, left=[f"its clones; dr drill end {plan} {drill} removes them ({error})"])
 
 
 def end_due_drills(world: World, plan: str, held: HeldLease | None = None) -> tuple[list[str], list[str]]:

@@ -46,7 +46,7 @@ class _Room:
 def _room(host: HostState, tag: str, ended: frozenset[str] = frozenset()) -> _Room:
     """What is free beside running VMs (but those of `ended`) and the reservations of others (the plan's own are about to be used)."""
     running = [vm.definition for vm in host.vms.values() if vm.state == "running" and vm.name not in ended]
-    kept = [kept for kept in host.reservations if kept.tag != tag]
+    kept = [kept for kept in host.reservations if kept.tag != tag and kept.vm not in ended]
     return _Room(
         host.cpus - sum(d.cpus for d in running) - sum(k.cpus for k in kept),
         host.memory - sum(d.memory for d in running) - sum(k.memory for k in kept),

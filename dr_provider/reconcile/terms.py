@@ -17,7 +17,6 @@ from dr_provider.reconcile.word import Word, ask_for_word
 
 __all__ = [
     "choose",
-    "drills_in_the_way",
     "how_to_finish",
     "is_beyond",
     "is_broken",
@@ -79,12 +78,6 @@ def word_notes(plan: str, word: Word | None, epoch: Epoch, *, used: bool) -> tup
         else f"for epoch {word.epoch}, and the plan is at epoch {epoch.number}"
     )
     return (f"plan {plan}: the operator's word is {why}, and is ignored",)
-
-
-def drills_in_the_way(view: PlanView, target: str) -> dict[str, list[str]]:
-    """The plan's drills at the target, with the names of their VMs there."""
-    here = {name: drill for name, drill in view.drills.items() if drill.site == target}
-    return {name: [keys.drill_vm(vm, name) for vm in sorted(drill.vms)] for name, drill in sorted(here.items())}
 
 
 def target_faults(view: PlanView, target: str) -> list[str]:

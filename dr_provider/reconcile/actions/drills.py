@@ -10,8 +10,13 @@ __all__ = ["end"]
 
 def end(run: Run, action: Action) -> str:
     # Here, since a drill uses the actions of a move in its turn.
-    from dr_provider.reconcile.drill import end_drill
+    from dr_provider.reconcile.drill_end import end_drill, give_way
 
-    ended = end_drill(run.world, run.plan, action.of["drill"], run.guard, why="the move needs its room")
+    drill, other = action.of["drill"], action.of.get("of")
+    why = f"the move of plan {run.plan} needs its room"
+    if other is None:
+        ended = end_drill(run.world, run.plan, drill, run.guard, why=why)
+    else:
+        ended = give_way(run.world, other, drill, why=why)
     run.remark(ended.sentence)
     return f"{ended.removed['vms']} VMs, {ended.removed['volumes']} clones"
