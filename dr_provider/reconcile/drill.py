@@ -372,14 +372,18 @@ def _outcome(
     rto = max(held.seconds.values(), default=took) if begun else took
     rpo = (keys.at(record.time) - keys.at(point.time)).total_seconds()
     return DrillOutcome(
-        drill=held.drill, plan=spec.name, site=record.site, point=point.id, point_time=point.time, rpo_seconds=rpo, rto_seconds=rto,
+        drill=held.drill, plan=spec.name, site=record.site, point=point.id, point_time=point.time, rpo_seconds=max(0.0, rpo), rto_seconds=rto,
         vms=vms, failures=failures, steps=steps, kind=record.kind, by=record.by, stack=record.stack, started=record.time,
         expires=record.expires, notes=_missed(spec, rpo, rto), wanted={"rpo": spec.rpo, "rto": spec.rto},
     )  # fmt: skip
 
 
 def _missed(spec: PlanSpec, rpo: float, rto: float) -> tuple[str, ...]:
-    said = []
+    said = (
+        []
+        if rpo >= 0
+        else ["its recovery point was taken by a clock that is ahead of this one, so its age is not known"]
+    )
     if spec.rto is not None and rto > spec.rto:
         said.append(f"it took {rto:.1f} s, and the plan's rto is {format_duration(spec.rto)}")
     if spec.rpo is not None and rpo > spec.rpo:

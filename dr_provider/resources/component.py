@@ -155,5 +155,7 @@ class DrilledPlan(pulumi.ComponentResource):
 
 
 def _drilled(found: dict[str, Any]) -> dict[str, Any]:
-    seen = found.pop("seen")
-    return {**found, "vms": json.loads(seen or "{}")}
+    """What was looked at in each VM is on record (`dr drill history`); here is where it is, and how long it took."""
+    seen = json.loads(found.pop("seen") or "{}")
+    shown = ("host", "name", "state", "well", "seconds")
+    return {**found, "vms": {vm: {key: at[key] for key in shown if key in at} for vm, at in seen.items()}}
