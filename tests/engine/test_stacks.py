@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from dr_provider.model import keys
+from dr_provider.model.codec import dump
 from tests.engine.bench import Project
 from tests.support.topologies import write_topology
 
@@ -45,6 +49,39 @@ def test_a_drill_leaves_nothing_behind(shop: Project) -> None:
     after = shop.production()
     assert after["arrays"] == before["arrays"]
     assert after["running"] == before["running"]
+
+
+def past(shop: Project) -> None:
+    """The drill's expiry is a minute ago, as if the clock had gone on."""
+    view, world = shop.world().view("shop"), shop.world()
+    (record,) = view.drills.values()
+    gone = replace(record, expires=keys.stamp(keys.now() - timedelta(minutes=1)))
+    world.fleet.array("west-a").put_record(keys.drill_key(shop.topology.name, "shop", record.drill), dump(gone))
+
+
+@pytest.mark.long
+def test_a_drill_that_has_expired_is_shown_and_made_anew(shop: Project) -> None:
+    shop.make_stack("drill", mode="drill", drillSites={"shop": "west"}, drillExpires={"shop": "forever"})
+    assert "dr:drillExpires.shop: wanted a duration" in shop.preview(stack="drill", ok=False).text
+    shop.configure("drill", mode="drill", drillSites={"shop": "west"}, drillExpires={"shop": "4h"})
+    shop.up(stack="drill")
+    first = shop.exports("drill")["shop"]
+    past(shop)
+    assert [line for line in shop.protect().drills if "since it expired" in line]
+    # The plan's own stack has no part in it.
+    shop.no_changes()
+    seen = shop.preview(stack="drill").text
+    assert "1 to update" in seen
+    assert f"drill {first['drill']} was ended" in seen
+    assert "up makes it anew" in seen
+    shop.up(stack="drill")
+    assert shop.exports("drill")["shop"]["expiresAt"] > first["expiresAt"]
+    assert len([name for name in shop.running() if ".drill." in name]) == 3
+    past(shop)
+    shop.protect()
+    gone = shop.run("destroy", "--yes", "--skip-preview", stack="drill").text
+    assert "nothing was left of it" in gone
+    assert not [name for name in shop.running() if ".drill." in name]
 
 
 @pytest.mark.long
