@@ -32,7 +32,9 @@ __all__ = [
 ]
 
 # What a move does not depend on: how often something is done, what is wanted, and how fast a machine answers.
-_OF_NO_MATTER = frozenset({"name", "backup", "replicate_every", "rpo", "rto", "drill", "commit_window", "image"})
+_OF_NO_MATTER = frozenset(
+    {"name", "backup", "replicate_every", "rpo", "rto", "drill", "commit_window", "contacts", "image"}
+)
 
 
 # -- results ----------------------------------------------------------------------------------------
