@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dr_provider.cli.paper import Paper
-from dr_provider.model.errors import Stopped
+from dr_provider.model.errors import BadInput, Stopped
 from dr_provider.model.plain import json_text, plain
 
 if TYPE_CHECKING:
@@ -118,6 +118,10 @@ class Session:
             from dr_provider.cli import sources
 
             source, file = self.options.source, self.options.topology
+            if self.options.name is not None and source is None:
+                raise BadInput(
+                    f"--name {self.options.name} says which topology of an array is meant, and goes with --from ADDRESS; nothing was done"
+                )
             if source is None:
                 self._topology = sources.load_file(sources.file_of(file))
             else:

@@ -157,6 +157,11 @@ def test_several_topologies_on_one_array(dr: Dr, tmp_path: Path) -> None:
     assert "serves shop-a, shop-b" in wrong.json["error"]
 
 
+def test_a_name_of_a_topology_without_an_array_is_refused(dr: Dr, tmp_path: Path) -> None:
+    said = dr("status", "--topology", str(write_topology(tmp_path)), "--name", "shop-b")
+    assert (said.status, "goes with --from ADDRESS" in said.err) == (2, True)
+
+
 def test_with_both_the_stored_one_counts_and_differences_are_listed(dr: Dr, tmp_path: Path) -> None:
     array = tmp_path / "west-a.db"
     file = write_topology(tmp_path / "a")
