@@ -21,30 +21,32 @@ def run_abreast(
     room waits until another of them has ended; it is refused when none is under way any more."""
     change = threading.Condition()
     under_way: set[str] = set()
+    ended = 0
 
     def attempt(drill: str) -> DrillOutcome | DrError:
+        nonlocal ended
         while True:
             with change:
                 under_way.add(drill)
+                before = ended
+            full: NoRoom | None = None
             try:
                 return run(drill, points[drill])
             except NoRoom as error:
-                with change:
-                    under_way.discard(drill)
-                    if not under_way:
-                        return error
-                    _until_one_ends(change, under_way)
+                full = error
             except DrError as error:
                 return error
             finally:
                 with change:
                     under_way.discard(drill)
+                    ended += full is None
                     change.notify_all()
+            with change:
+                # One may have ended since there was no room for this one.
+                while ended == before and under_way:
+                    change.wait()
+                if ended == before:
+                    return full
 
     with ThreadPoolExecutor(max_workers=max(1, len(points)), thread_name_prefix="drill") as pool:
         return dict(zip(points, pool.map(attempt, points), strict=True))
-
-
-def _until_one_ends(change: threading.Condition, under_way: set[str]) -> None:
-    others = frozenset(under_way)
-    change.wait_for(lambda: not others <= under_way)
