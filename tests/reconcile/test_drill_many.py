@@ -40,7 +40,7 @@ class _Hosts:
 def test_as_many_as_there_is_room_for(room: int, drills: int) -> None:
     hosts = _Hosts(room, drills)
     points = {f"d{n}": f"p{n}" for n in range(drills)}
-    came = run_abreast(points, hosts.run)
+    came: dict[str, object] = {**run_abreast(points, hosts.run)}
     if room:
         assert came == {f"d{n}": f"d{n} from p{n}" for n in range(drills)}
     else:
@@ -66,5 +66,6 @@ def test_room_that_came_free_between_the_refusal_and_the_wait_is_taken() -> None
             raise NoRoom(("no room",))
         return cast("DrillOutcome", "ran")
 
-    assert run_abreast({"first": "p1", "second": "p2"}, run) == {"first": "ran", "second": "ran"}
+    came: dict[str, object] = {**run_abreast({"first": "p1", "second": "p2"}, run)}
+    assert came == {"first": "ran", "second": "ran"}
     assert tries.count("second") == 2
