@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from dr_provider.cli import (
+    answer,
     apply,
     doctor,
     drill,
@@ -98,7 +99,7 @@ def root(
         raise typer.Exit(2)
 
 
-for _part in (look, whatif, rehearse, doctor, protect, drill, guard, verify, move, restore, safety, apply):
+for _part in (look, whatif, rehearse, doctor, protect, drill, guard, verify, move, answer, restore, safety, apply):
     _part.add(app)
 app.add_typer(sim.app, rich_help_panel="Lab")
 

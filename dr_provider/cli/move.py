@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dr_provider.cli import show_move
+from dr_provider.cli.answer import ask_here
 from dr_provider.cli.board import live
 from dr_provider.cli.common import Session, command
 from dr_provider.cli.confirm import ask, must_be_able_to_ask
@@ -179,6 +180,7 @@ def start(session: Session, plan: PlanArgument = None, force: Force = None) -> i
     from dr_provider.reconcile.run import start_plan
 
     world = session.world()
+    ask_here(world)
     with live(session, world):
         result = _run(session, world, spec.name, None, lambda: start_plan(world, spec.name, force))
     return _finish(session, result)
@@ -258,6 +260,7 @@ def _decide_and_run(
         show_move.decision(session.err, document, whole=False)
     if not yes:
         ask(session, plan, "plan")
+    ask_here(world)
     with live(session, world):
         result = _run(session, world, plan, decision, lambda: run_plan(world, plan, want))
     return _finish(session, result)

@@ -53,6 +53,10 @@ def _plan(paper: Paper, name: str, plan: Mapping[str, Any], *, alone: bool) -> N
         return
     point = plan["recoveryPoint"]
     paper.pairs([("recovery point", f"{point['id']}, {ago(point['time'])}" if point else "none")])
+    for asked in plan.get("prompts", []):
+        paper.line(f"waits for an answer, prompt {asked['prompt']}: {asked['text']}", "bold yellow", indent=2)
+        left = f"nobody has by {asked['until']}: {asked['default']}"
+        paper.line(f"{asked['answer']}; {left}", indent=4)
     _some(paper, plan["degraded"])
     _some(paper, plan.get("warnings", []))
     show_vms(paper, plan["vms"], most=_VMS_IN_FULL if alone else _VMS_IN_FULL // 2)

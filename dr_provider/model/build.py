@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from dr_provider.model import units
 from dr_provider.model.addresses import derived_mac, mac
+from dr_provider.model.build_callouts import callouts, prompts, with_scripts
 from dr_provider.model.problems import Path
 from dr_provider.model.topology import (
     ArraySpec,
@@ -72,7 +73,8 @@ class Draft:
 
 
 def absolute(data: Data, base: FilePath) -> dict[str, Any]:
-    """A copy of the document in which paths of embedded files, of SSH's files and of images are absolute, and an empty site is `{}`."""
+    """A copy of the document in which paths of embedded files, of SSH's files and of images are absolute, scripts are there with their text, and
+    an empty site is `{}`."""
     result = copy.deepcopy(dict(data))
 
     def each(section: str) -> list[Any]:
@@ -96,6 +98,8 @@ def absolute(data: Data, base: FilePath) -> dict[str, Any]:
         for disk in disks.values() if isinstance(disks, dict) else ():
             if isinstance(disk, dict):
                 mend(disk, "image")
+    for plan in each("plans"):
+        with_scripts(plan, base)
     sites = result.get("sites")
     if isinstance(sites, dict):
         result["sites"] = {name: {} if value is None else value for name, value in sites.items()}
@@ -258,6 +262,8 @@ def _plan(name: str, data: Data) -> PlanSpec:
         last_transfer=units.duration(data.get("lastTransfer", "30m")),
         contacts=_contacts(data),
         drill=_drill(data["drill"]) if "drill" in data else None,
+        callouts=callouts(data.get("callouts", {})),
+        prompts=prompts(data.get("prompts", {})),
     )
 
 

@@ -10,7 +10,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path as FilePath
 
-from dr_provider.model import checks_copies, checks_drivers, checks_network, checks_placement, checks_witness
+from dr_provider.model import (
+    checks_callouts,
+    checks_copies,
+    checks_drivers,
+    checks_network,
+    checks_placement,
+    checks_witness,
+)
 from dr_provider.model.build import Draft
 from dr_provider.model.problems import Path, Report, did_you_mean, listed
 from dr_provider.model.topology import PlanSpec
@@ -37,6 +44,7 @@ def check(draft: Draft, report: Report, *, check_images: bool) -> None:
     _plan_volumes(draft, report)
     checks_network.check(draft, report)
     checks_placement.check(draft, report)
+    checks_callouts.check(draft, report)
     checks_witness.check(draft, report)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dr_provider.model.errors import BadInput
 
-__all__ = ["parse", "resolve"]
+__all__ = ["parse", "parse_variable", "resolve"]
 
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
@@ -29,6 +29,14 @@ def parse(text: str) -> tuple[str, str]:
     raise ValueError(
         "found what is no reference; wanted env:NAME or file:/PATH, which say where the secret is, never the secret itself"
     )
+
+
+def parse_variable(text: str) -> tuple[str, str]:
+    """The same for an environment variable of a callout, which may also have a value in clear, said to be one."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; what is no secret is written {{value: TEXT}}") from None
 
 
 def resolve(text: str, where: str) -> str:

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 
 __all__ = [
     "alive_key",
+    "answer_key",
     "at",
+    "callouts_key",
     "claim_key",
     "corrupt_key",
     "corrupt_prefix",
@@ -75,6 +77,14 @@ def epoch_key(topology: str, plan: str, number: int, epoch_id: str) -> str:
 
 def claim_key(topology: str, plan: str) -> str:
     return f"{topology}/claim/{plan}"
+
+
+def callouts_key(topology: str, plan: str) -> str:
+    return f"{topology}/callouts/{plan}"
+
+
+def answer_key(topology: str, plan: str, claim_id: str, prompt: str) -> str:
+    return f"{topology}/answer/{plan}/{claim_id}/{prompt}"
 
 
 def lease_prefix(topology: str, plan: str) -> str:

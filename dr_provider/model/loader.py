@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-from dr_provider.model import checks, codec
+from dr_provider.model import checks, checks_callouts, codec
 from dr_provider.model.build import Draft, absolute, build
 from dr_provider.model.document import read
 from dr_provider.model.errors import BadInput, Problem, TopologyInvalid
@@ -50,7 +50,7 @@ def parse(text: str, *, source: str, base: Path, check_images: bool = False) -> 
     """The topology of a text: YAML, or the canonical JSON that is stored on arrays (`Topology.text`).
 
     `source` names the text in errors; relative paths count from `base`. A stored text must be readable where its images are
-    not, so they are looked at only if `check_images`. Raises BadInput and TopologyInvalid.
+    not, so they are looked at only if `check_images`, and so are the templates of callouts. Raises BadInput and TopologyInvalid.
     """
     topology, problems = _read(text, source, base, check_images, places=False)
     if problems:
@@ -84,7 +84,11 @@ def _read(
         raise BadInput(f"{source}: it is nested too deeply to be a topology; nothing was done.") from error
     if report:
         return None, report.sorted(document.places)
-    return _topology(draft, codec.canonical(whole)), ()
+    topology = _topology(draft, codec.canonical(whole))
+    if check_images:
+        # A stored topology must be readable where a newer dr would object to a template.
+        checks_callouts.check_templates(topology, report)
+    return (None, report.sorted(document.places)) if report else (topology, ())
 
 
 def _topology(draft: Draft, text: str) -> Topology:

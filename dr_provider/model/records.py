@@ -8,6 +8,8 @@ of its content beside its fields.
     <T>/peers                               PeerPins: own ids and last seen serials of all the topology's arrays
     <T>/epoch/<plan>/<number>/<id>          Epoch: committed or aborted (a claim that is still open stands under claim/)
     <T>/claim/<plan>                        Claim: the move under way; gone when committed or aborted
+    <T>/callouts/<plan>                     Callouts: which callouts and prompts of the newest move have ended, and which are still due
+    <T>/answer/<plan>/<claim>/<prompt>      Answer: what a person said to a prompt of that move; gone when it was heard
     <T>/lease/<plan>/<n, 10 digits>         Lease: the highest n holds
     <T>/split/<plan>                        Split: two histories; only `dr resolve` removes it
     <T>/declared/<project>/<stack>/<plan>   Declared: the site that this stack last declared

@@ -32,6 +32,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "MAC": addresses.mac,
     "DNS name": addresses.dns_name,
     "credential reference": credentials.parse,
+    "environment value": credentials.parse_variable,
     "SSH address": addresses.ssh,
     "portal": addresses.portal,
     "S3 URL": addresses.s3_url,
@@ -40,6 +41,9 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
 LATER_DRIVERS = {"array": ("ceph", "ontap"), "host": ("hyperv",)}
 
 _ANNOTATIONS = frozenset({"description", "default", "examples"})
+_MAY_BE_SECRET = ("credential reference", "environment value", "S3 URL", "libvirt URI")
+_SUCH_AS = {"tcp": "tcp: 5432", "before": "after: move", "tier": "tier: 1"}
+"""By the first of two keys of which one must be given."""
 _TYPES = {
     "object": "a mapping",
     "array": "a list",
@@ -60,6 +64,8 @@ _PATTERNS = {
     "line": "wanted one line of text without control characters, with something in it",
     "phone number": "wanted a phone number, such as +1 555 0100",
     "mail address": "wanted a mail address, such as oncall@example.org",
+    "environment variable": "wanted the name of an environment variable: letters, digits and _, 128 characters at most",
+    "template": "wanted text without the character NUL",
 }
 
 
@@ -140,7 +146,7 @@ def _sentences(error: ValidationError) -> Iterator[tuple[Path, str]]:
             yield path, _wrong_type(value, wanted, within)
         case "pattern":
             yield path, f"found {show(value)}; {_PATTERNS.get(str(within.get('title')), 'wanted other text')}"
-        case "title" if within.get("title") in ("credential reference", "S3 URL", "libvirt URI"):
+        case "title" if within.get("title") in _MAY_BE_SECRET:
             yield path, error.message  # what stands there may be the secret itself
         case "title":
             yield path, f"found {show(value)}; {error.message}"
@@ -158,15 +164,16 @@ def _sentences(error: ValidationError) -> Iterator[tuple[Path, str]]:
         case "maxItems":
             yield path, f"has {len(value)} entries; wanted at most {wanted}"
         case "minLength" | "maxLength":
-            yield (
-                path,
-                f"found a text of {len(value)} characters; {_PATTERNS.get(str(within.get('title')), 'wanted a path')}",
-            )
+            wanted_text = _PATTERNS.get(str(within.get("title")), "wanted a path")
+            if within.get("title") == "template":
+                wanted_text = f"wanted one of {within['minLength']} to {within['maxLength']}"
+            yield path, f"found a text of {len(value)} characters; {wanted_text}"
         case "oneOf":
             if not isinstance(value, dict):
                 return  # its type is the fault
-            both = "gives both tcp and agent" if "tcp" in value else "gives neither tcp nor agent"
-            yield path, f"{both}; wanted one of them, such as tcp: 5432"
+            one, other = (each["required"][0] for each in wanted)
+            both = f"gives both {one} and {other}" if one in value else f"gives neither {one} nor {other}"
+            yield path, f"{both}; wanted one of them, such as {_SUCH_AS[one]}"
         case _:
             yield path, f"found {show(value)}, which cannot stand here"
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+from dr_provider.model.callout_specs import CalloutSpec, PromptSpec
+
 __all__ = [
     "ArraySpec",
     "BackupSpec",
@@ -235,6 +237,8 @@ class PlanSpec:
     last_transfer: float = 1800.0
     contacts: tuple[Contact, ...] = ()
     drill: DrillSpec | None = None
+    callouts: Mapping[str, CalloutSpec] = field(default_factory=dict)
+    prompts: Mapping[str, PromptSpec] = field(default_factory=dict)
 
     @property
     def home(self) -> str:

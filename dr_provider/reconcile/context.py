@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from dr_provider.arrays.base import Array
 from dr_provider.model import keys
+from dr_provider.model.callout_records import Callouts
 from dr_provider.model.codec import dump, load
 from dr_provider.model.errors import CorruptRecord, DrError, NotReady, Unreachable
 from dr_provider.model.records import Claim, Epoch, Guard, Owner
@@ -44,6 +45,13 @@ class Run:
     remarks: list[str] = field(default_factory=list)
     safety: list[str] = field(default_factory=list)
     committed: Epoch | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+    """Why actions failed, by id."""
+    outputs: dict[str, str] = field(default_factory=dict)
+    """What callouts wrote, by the id of their action."""
+    callouts: Callouts | None = None
+    """How far callouts and prompts are, as this run has put it on record last."""
+    callouts_lock: threading.Lock = field(default_factory=threading.Lock)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     mapping: dict[tuple[str, str], tuple[Future[None], frozenset[str]]] = field(default_factory=dict)
     """LUNs on their way to a host, by volume and host (`mapping.py`)."""

@@ -22,6 +22,7 @@ from dr_provider.model.records import Claim, Epoch
 from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.protection.lines import copy_of
 from dr_provider.reconcile.aside import decide_abort, decide_create, decide_resolve, decide_split
+from dr_provider.reconcile.callouts import weave
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.fencing import grant_steps, wait_steps
@@ -60,6 +61,10 @@ __all__ = ["decide"]
 
 def decide(view: PlanView, want: Want) -> Decision:
     """The one entry. Raises BadInput where the operator's word or the chosen point is wrong."""
+    return weave(view, want, _decide(view, want))
+
+
+def _decide(view: PlanView, want: Want) -> Decision:
     plan, epoch, claim = view.spec.name, view.epoch, view.claim
     word = parse_word(plan, want.word)
     if want.goal == "abort":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from dr_provider.model import keys
+from dr_provider.reconcile.callout_places import HOOKS
 from dr_provider.reconcile.decision import Action, Decision
 from dr_provider.reconcile.fencing import MARGIN, TTL
 from dr_provider.reconcile.graph import Event, critical_path
@@ -56,7 +57,8 @@ class Journal:
             warn(f"the journal cannot be kept in {folder} ({error.strerror}); the move goes on without a local copy")
         self.write({"event": "run", "by": by, "decision": decision.document()})
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event, output: str = "") -> None:
+        """`output`: what a callout wrote, masked and bounded."""
         line: dict[str, object] = {"event": event.what, "id": event.action.id, "verb": event.action.verb}
         if event.what == "start":
             line["sentence"] = event.action.sentence
@@ -64,6 +66,8 @@ class Journal:
             line["seconds"] = round(event.seconds, 3)
         if event.detail:
             line["detail"] = event.detail
+        if output:
+            line["output"] = output
         self.write(line)
 
     def write(self, line: dict[str, object]) -> None:
@@ -98,7 +102,7 @@ class Journal:
 
 
 def _measured(topology: str, plan: str) -> dict[str, float]:
-    """Mean seconds of each verb over the last runs on this machine."""
+    """Mean seconds of each verb, and of each callout and prompt, over the last runs on this machine."""
     seen: dict[str, list[float]] = {}
     folder = journal_folder(topology, plan)
     files = sorted(folder.glob("*.jsonl"))[-_READ_LAST:] if folder.is_dir() else []
@@ -113,8 +117,15 @@ def _measured(topology: str, plan: str) -> dict[str, float]:
             except ValueError:
                 continue  # the last line of a run that was killed
             if isinstance(entry, dict) and entry.get("event") == "done":
-                seen.setdefault(str(entry.get("verb")), []).append(float(entry.get("seconds", 0.0)))
+                seen.setdefault(_alike(str(entry.get("verb")), str(entry.get("id"))), []).append(
+                    float(entry.get("seconds", 0.0))
+                )
     return {verb: statistics.fmean(values) for verb, values in seen.items()}
+
+
+def _alike(verb: str, action_id: str) -> str:
+    """Under what an action is measured: one callout says nothing of another."""
+    return action_id if verb in HOOKS else verb
 
 
 def estimate(topology: str, plan: str, actions: Sequence[Action]) -> float | None:
@@ -123,5 +134,9 @@ def estimate(topology: str, plan: str, actions: Sequence[Action]) -> float | Non
         return None
     measured = _measured(topology, plan)
     return round(
-        critical_path(actions, lambda action: measured.get(action.verb, _ROUGH.get(action.verb, _DEFAULT_SECONDS))), 1
+        critical_path(
+            actions,
+            lambda action: measured.get(_alike(action.verb, action.id), _ROUGH.get(action.verb, _DEFAULT_SECONDS)),
+        ),
+        1,
     )

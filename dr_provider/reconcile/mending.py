@@ -10,9 +10,22 @@ from dr_provider.reconcile.view import PlanView
 __all__ = ["damage_warnings", "mend_records"]
 
 # Of what is not known elsewhere, these are made anew by themselves or mattered to nothing but history.
-_DROPPED = frozenset({"declared", "drill-end", "drill-result", "epoch", "peers"})
+_DROPPED = frozenset({"answer", "callouts", "declared", "drill-end", "drill-result", "epoch", "peers"})
 _OF_A_PLAN = frozenset(
-    {"alive", "claim", "corrupt", "declared", "drill", "drill-end", "drill-result", "epoch", "lease", "split"}
+    {
+        "alive",
+        "answer",
+        "callouts",
+        "claim",
+        "corrupt",
+        "declared",
+        "drill",
+        "drill-end",
+        "drill-result",
+        "epoch",
+        "lease",
+        "split",
+    }
 )
 
 

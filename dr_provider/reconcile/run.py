@@ -29,6 +29,7 @@ from dr_provider.model.records import Declared
 from dr_provider.protection import backup
 from dr_provider.protection.pins import write_pins
 from dr_provider.reconcile.actions import perform
+from dr_provider.reconcile.actions.callouts import check as check_callouts
 from dr_provider.reconcile.actions.claims import choose_anew, declare, give_back
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decide import decide
@@ -122,6 +123,7 @@ def run_plan(world: World, plan: str, want: Want, *, decided: Callable[[Decision
         decision = replace(decide(world.view(plan), want), estimate=first.estimate)
         if decision.refused:
             raise Refused(decision.refused)
+        check_callouts(world.view(plan), decision)
         if decided is not None:
             decided(decision)
         outcome = _carry_out(world, plan, want, decision, lease, started)
@@ -200,7 +202,9 @@ def _execute(run: Run, decision: Decision, journal: Journal) -> GraphResult:
 
     def tell(event: Event) -> None:
         nonlocal count
-        journal.event(event)
+        journal.event(event, run.outputs.get(event.action.id, ""))
+        if event.what == "failed":
+            run.failed[event.action.id] = event.detail
         if event.what == "start":
             run.world.step(decision, event, "")
             return

@@ -16,6 +16,7 @@ from dr_provider.model.state import Silent
 from dr_provider.model.units import format_duration
 from dr_provider.protection.catalogue import RecoveryPoint, newest
 from dr_provider.protection.mirrors import MirrorState, lag_limit, mirror_states
+from dr_provider.reconcile.callouts import left_open, waiting
 from dr_provider.reconcile.drilled import drill_warnings
 from dr_provider.reconcile.mending import damage_warnings
 from dr_provider.reconcile.view import PlanView
@@ -61,6 +62,7 @@ def plan_status(view: PlanView) -> dict[str, Any]:
         "declared": {stack: record.site for stack, record in sorted(view.declared.items())},
         "claim": _claim(claim) if claim else None,
         "window": _window(view),
+        "prompts": _prompts(view),
         "drills": {
             name: {"site": record.site, "point": record.point, "since": record.time, "expires": record.expires}
             for name, record in sorted(view.drills.items())
@@ -73,6 +75,15 @@ def _claim(claim: Claim) -> dict[str, Any]:
         "epoch": claim.number, "site": claim.site, "from": claim.from_site, "kind": claim.kind, "since": claim.time,
         "by": claim.by, "point": claim.point, "aborting": claim.aborting,
     }  # fmt: skip
+
+
+def _prompts(view: PlanView) -> list[dict[str, Any]]:
+    """Those that wait for `dr answer`."""
+    return [
+        {"prompt": name, "text": asked.text, "since": asked.since, "until": asked.until, "default": asked.default,
+         "answer": f"dr answer {view.spec.name} {name} --continue (or --stop)"}
+        for _, name, asked in waiting(view)
+    ]  # fmt: skip
 
 
 def _window(view: PlanView) -> dict[str, Any] | None:
@@ -145,7 +156,7 @@ def degraded_of(view: PlanView) -> tuple[str, ...]:
         # What was never made is for `up` or `dr apply` to make, not a loss.
         if view.place(vm, active) is not None or not view.never_made("vm", vm):
             said += _vm_wrong(view, vm, active)
-    return tuple(said)
+    return (*said, *left_open(view))
 
 
 def _vm_wrong(view: PlanView, vm: str, active: str) -> list[str]:

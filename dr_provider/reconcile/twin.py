@@ -55,6 +55,13 @@ def twin_of(
         notes.append(
             f"no guard runs on the twin, so {', '.join(fenced)} is moved by an operator's word there; the wait for a guard is not in its time"
         )
+    silent = [name for name, plan in document["plans"].items() if {*plan} & {"callouts", "prompts"}]
+    for name in silent:
+        document["plans"][name] = {k: v for k, v in document["plans"][name].items() if k not in ("callouts", "prompts")}
+    if silent:
+        notes.append(
+            f"callouts and prompts are not run in a rehearsal, so those of {', '.join(silent)} are not in its time"
+        )
     document.pop("witness", None)
     return parse(canonical(document), source="the twin", base=folder), tuple(notes)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from dr_provider.model import keys
+from dr_provider.model.callout_records import Callouts
 from dr_provider.model.codec import load
 from dr_provider.model.drills import DrillRecord
 from dr_provider.model.records import Claim, Declared, Epoch, Lease, RestoreRecord, Split
@@ -53,6 +54,8 @@ class PlanView:
     drills: Mapping[str, DrillRecord] = field(default_factory=dict)
     restores: Mapping[str, RestoreRecord] = field(default_factory=dict)
     """VMs that are being set back to a recovery point, in their place."""
+    callouts: tuple[Callouts, ...] = ()
+    """How far callouts and prompts are, as each array says it."""
 
     @cached_property
     def new_hosts(self) -> tuple[str, ...]:
@@ -262,6 +265,7 @@ def plan_view(topology: Topology, plan: str, seen: Observation) -> PlanView:
     declared: dict[str, Declared] = {}
     drills: dict[str, DrillRecord] = {}
     restores: dict[str, RestoreRecord] = {}
+    callouts: list[Callouts] = []
     for array in topology.plan_arrays(plan):
         state = seen.array(array)
         if state is None:
@@ -277,6 +281,8 @@ def plan_view(topology: Topology, plan: str, seen: Observation) -> PlanView:
             claims[array] = load(Claim, text, f"{where}, claim of plan {plan}")
         if text := state.records.get(keys.split_key(topology.name, plan)):
             splits[array] = load(Split, text, f"{where}, split of plan {plan}")
+        if text := state.records.get(keys.callouts_key(topology.name, plan)):
+            callouts.append(load(Callouts, text, f"{where}, callouts of plan {plan}"))
         for key, text in _under(state, f"{topology.name}/declared/"):
             stack, _, name = key.removeprefix(f"{topology.name}/declared/").rpartition("/")
             record = load(Declared, text, f"{where}, {key}")
@@ -298,6 +304,7 @@ def plan_view(topology: Topology, plan: str, seen: Observation) -> PlanView:
         declared,
         drills,
         restores,
+        tuple(callouts),
     )
 
 

@@ -6,9 +6,10 @@ import getpass
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from dr_provider.arrays.base import Fabric
 from dr_provider.arrays.embedded.blocks import connect
@@ -30,6 +31,10 @@ __all__ = ["World", "open_world", "who"]
 
 Progress = Callable[[str], None]
 Watch = Callable[["Decision", "Event", str], None]
+Typed = Callable[[], Literal["continue", "stop"] | None]
+"""What was typed since, if anything."""
+Asking = Callable[[str], AbstractContextManager[Typed]]
+"""Ask for an answer to the prompt ("PLAN PROMPT"), until the context is left."""
 
 
 def who() -> str:
@@ -43,6 +48,11 @@ def who() -> str:
 
 def _quiet(_line: str) -> None:
     return None
+
+
+@contextmanager
+def _nobody_here(_prompt: str) -> Iterator[Typed]:
+    yield lambda: None
 
 
 @dataclass
@@ -61,6 +71,8 @@ class World:
     """Told of every step of a run, with the line on it for people (empty: none) in the place of `progress`."""
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    asking: Asking = field(default=_nobody_here)
+    """How a prompt is asked on the terminal where the move runs."""
     _seen: Observation | None = None
     _at: float = 0.0
     _changed: dict[str, bool] = field(default_factory=dict)

@@ -34,6 +34,19 @@ STACK = "project/stack"
 FEW, MANY = 8, 24
 THREE: dict[str, Any] = {"sites": ("east", "west", "south"), "hosts_per_site": 1}
 
+CALLED: dict[str, Any] = {
+    "a": {"before": "move"}, "b": {"after": "stop"}, "c": {"before": "commit", "onError": "continue"}, "d": {"after": {"tier": 1}},
+    "e": {"before": {"vm": "web"}}, "f": {"after": "move"},
+}  # fmt: skip
+
+
+def calling(document: dict[str, Any]) -> None:
+    """Callouts at every kind of place, one of which fails."""
+    document["plans"]["shop"]["callouts"] = {
+        name: {**place, "command": ["false" if name == "c" else "true"]} for name, place in CALLED.items()
+    }
+
+
 Step = Callable[[Lab], object]
 
 
@@ -141,6 +154,7 @@ KINDS = {
     "restored": Kind(restore),
     "drill": Kind(drilled),
     "drill ended": Kind(lambda lab: end_drill(lab.world(), "shop", "rehearsal"), None, drilled),
+    "callouts": Kind(move("west"), up("west"), topology={"change": calling}),
     "three sites": Kind(move("west"), up("west"), topology=THREE),
     "three sites, fetched": Kind(move("west", word=WORD), up("west", word=WORD), behind_at_west, THREE),
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from dr_provider.model.errors import DrError
 from dr_provider.reconcile.actions import (
+    callouts,
     claims,
     compute,
     drills,
@@ -31,6 +32,8 @@ VERBS: Mapping[str, Callable[[Run, Action], str]] = {
     "reserve": compute.reserve,
     "unreserve": compute.unreserve,
     "claim": claims.claim,
+    "callout": callouts.callout,
+    "prompt": callouts.prompt,
     "stop": compute.stop,
     "fence": storage.fence,
     "wait-fence": fencing.wait_fence,

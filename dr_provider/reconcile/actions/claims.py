@@ -10,7 +10,7 @@ from dr_provider.model.codec import dump
 from dr_provider.model.errors import DrError, MoveInProgress, NotReady, Unreachable
 from dr_provider.model.records import Claim, Declared, Epoch, Split
 from dr_provider.reconcile.abreast import abreast
-from dr_provider.reconcile.actions import fencing
+from dr_provider.reconcile.actions import callouts, fencing
 from dr_provider.reconcile.clocks import clocks_of
 from dr_provider.reconcile.context import Run, listed
 from dr_provider.reconcile.decision import Action
@@ -246,6 +246,7 @@ def commit(run: Run, action: Action) -> str:
         window_until=_window(action),
         clocks=clocks_of(run.view.seen, run.answering()),
     )
+    callouts.at_end(run, made.id, aborted=False)
     # At the target first: where it cannot be written there, no other array may say that it was.
     key, there = keys.epoch_key(run.topology, run.plan, epoch.number, epoch.id), run.view.site_arrays(site)
     abreast(there, lambda name: run.array(name).put_record(key, dump(epoch), run.guard))
@@ -301,6 +302,7 @@ def withdraw(run: Run, action: Action) -> str:
     """The claim is on record as aborted, then gone; what it kept is given back."""
     made = run.open_claim()
     run.fresh()
+    callouts.at_end(run, made.id, aborted=True)
     over = Epoch(
         run.plan, made.number, made.id, made.site, "aborted", keys.stamp(keys.now()), made.kind, run.want.by, made.previous,
         made.from_site, made.point, made.word, made.proof,

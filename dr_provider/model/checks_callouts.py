@@ -1,0 +1,135 @@
+"""Checks of callouts and prompts: places that there are, kinds that have them, scripts, and templates that can be rendered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dr_provider.model.build import Draft
+from dr_provider.model.callout_specs import CalloutSpec, PromptSpec
+from dr_provider.model.callouts import KINDS, Move, hooks_of, is_for, move_data
+from dr_provider.model.problems import Path, Report, did_you_mean, listed
+from dr_provider.model.topology import PlanSpec, Topology
+
+if TYPE_CHECKING:
+    from dr_provider.model.templates import TemplateFault
+
+__all__ = ["check", "check_templates"]
+
+
+def check(draft: Draft, report: Report) -> None:
+    """What can be said of each by itself and beside its plan."""
+    for plan in draft.plans.values():
+        if plan is None:
+            continue
+        for name in sorted(plan.callouts.keys() & plan.prompts.keys()):
+            at: Path = ("plans", plan.name, "prompts", name)
+            report.add(at, f"a callout is called {name} too; give the prompt a name of its own")
+        for hook in hooks_of(plan):
+            _place(draft, plan, hook, report)
+            _kinds(plan, hook, report)
+        for callout in plan.callouts.values():
+            if callout.script is not None and not callout.script.text:
+                report.add(
+                    (*_path(plan, callout), "script"),
+                    f"{callout.script.file} cannot be read as a script from the topology's folder; wanted a file of UTF-8 text, "
+                    "not empty and of 64KiB at most",
+                )
+
+
+def _path(plan: PlanSpec, hook: CalloutSpec | PromptSpec) -> Path:
+    return ("plans", plan.name, "callouts" if isinstance(hook, CalloutSpec) else "prompts", hook.name)
+
+
+def _place(draft: Draft, plan: PlanSpec, hook: CalloutSpec | PromptSpec, report: Report) -> None:
+    place, path = hook.place, (*_path(plan, hook), hook.place.when)
+    if place.tier is not None and place.tier > len(plan.tiers):
+        count = len(plan.tiers)
+        known = "its only tier is 1" if count == 1 else f"its tiers are 1 to {count}"
+        report.add((*path, "tier"), f"plan {plan.name} has no tier {place.tier}; {known}")
+    if place.vm is not None and place.vm not in plan.members:
+        known = f"the VMs of plan {plan.name}: {listed(plan.members)}"
+        if place.vm in draft.vms:
+            report.add((*path, "vm"), f"VM {place.vm} is not in this plan; {known}")
+        else:
+            report.add((*path, "vm"), f"there is no VM {place.vm}{did_you_mean(place.vm, plan.members)}")
+
+
+def _kinds(plan: PlanSpec, hook: CalloutSpec | PromptSpec, report: Report) -> None:
+    """A kind that has not the phase is passed over in silence only where another one of those named has it."""
+    if any(is_for(hook, kind) for kind in hook.kinds):
+        return
+    having = [kind for kind, phases in KINDS.items() if hook.place.phase in phases]
+    report.add(
+        (*_path(plan, hook), "kinds"),
+        f"{listed(dict.fromkeys(hook.kinds), 'or')} has no phase {hook.place.phase}, so it would never run; those that have it: {listed(having)}",
+    )
+
+
+# -- templates --------------------------------------------------------------------------------------
+
+
+def check_templates(topology: Topology, report: Report) -> None:
+    """Every template of a topology that is good otherwise: its syntax, its names in every branch, and whether it can be rendered for
+    each kind of move to each site."""
+    for plan in topology.plans.values():
+        for hook in hooks_of(plan):
+            for path, source, text in _templates(plan, hook):
+                _template(topology, plan, hook, path, source, text, report)
+
+
+def _templates(plan: PlanSpec, hook: CalloutSpec | PromptSpec) -> list[tuple[Path, str, str]]:
+    """(path, file or "", text) of each template."""
+    path = _path(plan, hook)
+    if isinstance(hook, PromptSpec):
+        return [((*path, "text"), "", hook.text)]
+    found: list[tuple[Path, str, str]] = [
+        ((*path, "command", index), "", text) for index, text in enumerate(hook.command)
+    ]
+    found += [((*path, "environment", name, "value"), "", text) for name, text in hook.values.items()]
+    if hook.script is not None:
+        found.append(((*path, "script"), hook.script.file, hook.script.text))
+    return found
+
+
+def _template(
+    topology: Topology,
+    plan: PlanSpec,
+    hook: CalloutSpec | PromptSpec,
+    path: Path,
+    source: str,
+    text: str,
+    report: Report,
+) -> None:
+    # Where there is no template, nobody pays for the library.
+    from dr_provider.model.templates import TemplateFault, faults, render
+
+    samples = [move_data(topology, plan.name, move, hook) for move in _samples(plan, hook)]
+    found = list(faults(text, samples[0], source))
+    if not found:
+        for data in samples:
+            try:
+                render(text, data, source)
+            except TemplateFault as error:
+                found.append(error)
+                break
+    for fault in found:
+        # The line of a text in the topology itself is known from its path.
+        report.add(path, str(fault) if source else _in_place(text, fault))
+
+
+def _in_place(text: str, fault: TemplateFault) -> str:
+    return f"line {fault.line} of it: {fault.reason}" if "\n" in text.strip() else fault.reason
+
+
+def _samples(plan: PlanSpec, hook: CalloutSpec | PromptSpec) -> list[Move]:
+    """A move of each kind that it is for, to each site that such a move can be to; as little known as can be."""
+    moves = []
+    for kind in hook.kinds:
+        for to in plan.sites:
+            others = [site for site in plan.sites if site != to]
+            home = to == plan.home
+            if not is_for(hook, kind) or (kind == "failback" and not home) or (kind == "planned" and home):
+                continue
+            came_from = to if kind == "restart" else others[0]
+            moves.append(Move(kind, came_from, to, 2, drill="drill" if kind == "drill" else None))
+    return moves

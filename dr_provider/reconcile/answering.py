@@ -1,0 +1,55 @@
+"""What a person says to a prompt that a move waits at: a record on the plan's arrays, which the move reads wherever it runs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from dr_provider.model import keys
+from dr_provider.model.callout_records import Answer, Asked
+from dr_provider.model.codec import dump
+from dr_provider.model.errors import BadInput, NotReady, Refused, Unreachable
+from dr_provider.model.problems import did_you_mean
+from dr_provider.reconcile.abreast import abreast
+from dr_provider.reconcile.callouts import waiting
+from dr_provider.reconcile.world import World
+
+__all__ = ["answer_prompt"]
+
+
+def answer_prompt(
+    world: World, plan: str, prompt: str | None, answer: Literal["continue", "stop"], note: str
+) -> tuple[str, Asked]:
+    """Leave the answer on every array of the plan that answers; the prompt, and what it asked.
+
+    `prompt` None: the only one that waits. Raises BadInput for one that there is not, and Refused where it does not wait, where several do, or
+    where no array takes the answer.
+    """
+    view = world.view(plan, refresh=True)
+    known = view.spec.prompts
+    if prompt is not None and prompt not in known:
+        raise BadInput(f"plan {plan}: there is no prompt {prompt}{did_you_mean(prompt, known)}; nothing was done")
+    open_ones = {name: (claim, asked) for claim, name, asked in waiting(view)}
+    if prompt is None and len(open_ones) > 1:
+        raise BadInput(f"plan {plan}: several prompts wait: {', '.join(open_ones)}; say which; nothing was done")
+    name = prompt if prompt is not None else next(iter(open_ones), None)
+    if name is None or name not in open_ones:
+        others = f" (waiting: {', '.join(open_ones)})" if open_ones else ""
+        what = f"no prompt of plan {plan} waits" if name is None else f"plan {plan}: prompt {name} does not wait"
+        raise Refused((f"{what} for an answer{others}; dr status shows those that do",))
+    claim, asked = open_ones[name]
+    record = Answer(plan, claim, name, answer, world.by, keys.stamp(keys.now()), note)
+    key = keys.answer_key(view.topology.name, plan, claim, name)
+
+    def put(array: str) -> str:
+        try:
+            # Without a lease: the move that waits holds it, and reads this.
+            world.fleet.array(array).put_record(key, dump(record))
+        except (Unreachable, NotReady) as error:
+            return str(error)
+        return ""
+
+    arrays = [array for array in view.topology.plan_arrays(plan) if view.seen.array(array) is not None]
+    said = abreast(arrays, put)
+    if all(said):
+        raise Refused((f"plan {plan}: the answer was not taken by any array: {'; '.join(said)}",))
+    return name, asked

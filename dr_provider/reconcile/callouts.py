@@ -1,0 +1,141 @@
+"""The callouts and prompts of a plan among the actions of a decision: which are for it, and what of them is over. Pure.
+
+Invariants:
+1. A plan without them, and a decision that does nothing, stay as they were.
+2. Before the commit every one of them comes after the claim, so that none runs for a move that was refused.
+3. One that has ended in this claim is not run again; one that is due after the commit stays due until it has ended, whoever runs the rest
+   of the move. What the topology gained since is no part of that move.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dr_provider.model.callout_records import Asked, Callouts
+from dr_provider.model.callouts import hooks_of, is_for
+from dr_provider.model.topology import PlanSpec
+from dr_provider.reconcile.callout_places import Moving, key_of, weave_into
+from dr_provider.reconcile.decision import Decision, Want
+from dr_provider.reconcile.starts import unasked
+from dr_provider.reconcile.view import PlanView
+from dr_provider.reconcile.word import parse_word
+
+__all__ = ["due_at_end", "kind_of", "left_open", "log_of", "waiting", "weave"]
+
+
+def log_of(view: PlanView, claim: str) -> Callouts | None:
+    """How far the callouts of a move are, as all arrays that answer know it together; None: nothing is on record."""
+    known = [log for log in view.callouts if log.claim == claim]
+    if not known:
+        return None
+    ended = {key: how for log in known for key, how in log.ended.items()}
+    return replace(
+        known[0],
+        ended=ended,
+        due=tuple(sorted({key for log in known for key in log.due})),
+        failed={key: why for log in known for key, why in log.failed.items() if key not in ended},
+        asked={key: asked for log in known for key, asked in log.asked.items() if key not in ended},
+    )
+
+
+def waiting(view: PlanView) -> tuple[tuple[str, str, Asked], ...]:
+    """The prompts that wait for an answer: (id of the claim, name, what was asked)."""
+    current = view.claim or view.epoch
+    log = log_of(view, current.id) if current is not None else None
+    return tuple((log.claim, name, asked) for name, asked in sorted(log.asked.items())) if log is not None else ()
+
+
+def left_open(view: PlanView) -> tuple[str, ...]:
+    """A sentence for each callout or prompt that has kept the rest of a committed move from being done."""
+    epoch = view.epoch
+    log = log_of(view, epoch.id) if epoch is not None and view.claim is None else None
+    if log is None or epoch is None:
+        return ()
+    return tuple(
+        f"{why} (epoch {epoch.number}); the next run of plan {view.spec.name} runs it again, and what waits for it"
+        for key, why in sorted(log.failed.items())
+        if key in log.due
+    )
+
+
+def due_at_end(spec: PlanSpec, kind: str) -> tuple[str, ...]:
+    """The keys of what comes after the end of a claim: of the commit, or (kind abort) of its withdrawal."""
+    return tuple(
+        key_of(kind, hook)
+        for hook in hooks_of(spec)
+        if is_for(hook, kind)
+        and (
+            hook.place.phase == "start"
+            or (hook.place.when, hook.place.phase) in (("after", "move"), ("after", "commit"))
+        )
+    )
+
+
+def kind_of(spec: PlanSpec, kind: str, target: str | None) -> str:
+    """The kind of a move as the topology names it: a planned one home is a failback."""
+    return "failback" if kind == "planned" and target == spec.home else kind
+
+
+def weave(view: PlanView, want: Want, decision: Decision) -> Decision:
+    """The decision with the plan's callouts and prompts among its actions."""
+    if not hooks_of(view.spec) or decision.refused or decision.exit_bad:
+        return decision
+    move = _move_of(view, want, decision)
+    if move is None:
+        return decision
+    actions = weave_into(view.spec, decision.actions, move)
+    return replace(decision, kind=decision.kind if decision.actions or not actions else "repair", actions=actions)
+
+
+def _move_of(view: PlanView, want: Want, decision: Decision) -> Moving | None:
+    epoch, claim, kind = view.epoch, view.claim, decision.kind
+    if epoch is None or kind == "create":
+        return None
+    if kind in ("repair", "none"):
+        return _rest_of(view, want) or _restart(view, decision)
+    name = kind_of(view.spec, kind, decision.to_site)
+    log = log_of(view, claim.id) if claim is not None else None
+    running = frozenset(place.vm for place in view.running_at(str(decision.from_site)))
+    of = _of(name, decision.from_site, decision.to_site, epoch.number + (kind != "abort"))
+    return Moving(
+        name,
+        of if claim is None else {**of, "claim": claim.id},
+        frozenset(log.ended) if log is not None else frozenset(),
+        stopped=frozenset(claim.stopped) - running if claim is not None else frozenset(),
+    )
+
+
+def _rest_of(view: PlanView, want: Want) -> Moving | None:
+    """What is left of the move that made the epoch in force, or of one that was called off in it; None: nothing, or it is not known whether
+    the plan is still active here."""
+    epoch = view.epoch
+    assert epoch is not None
+    word = parse_word(view.spec.name, want.word)
+    if not (word is not None and word.epoch == epoch.number) and unasked(view, epoch):
+        return None
+    for ended in (epoch, *(e for e in view.history if e.state == "aborted" and e.number > epoch.number)):
+        log = log_of(view, ended.id)
+        if log is None or not (due := frozenset(log.due) - frozenset(log.ended)):
+            continue
+        aborted = ended.state == "aborted"
+        kind, origin = ("abort", ended.site) if aborted else (log.kind, ended.from_site)
+        return Moving(
+            kind,
+            {**_of(kind, origin, epoch.site, epoch.number), "claim": log.claim},
+            due=due,
+            running=frozenset(place.vm for place in view.running_at(epoch.site)),
+        )
+    return None
+
+
+def _restart(view: PlanView, decision: Decision) -> Moving | None:
+    """VMs are started where the plan is. There is no claim to keep a record beside: what has started is not started again, and its callouts
+    with it."""
+    epoch = view.epoch
+    if epoch is None or not any(action.verb == "start" for action in decision.actions):
+        return None
+    return Moving("restart", _of("restart", epoch.site, epoch.site, epoch.number))
+
+
+def _of(kind: str, origin: str | None, target: str | None, epoch: int) -> dict[str, str]:
+    return {"kind": kind, "from": origin or "", "to": target or "", "epoch": str(epoch)}

@@ -1,0 +1,136 @@
+"""A command run to its end or its time-out, with everything that it starts; what it wrote is kept, up to a bound and without secrets."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from dr_provider.model.plain import plain
+
+__all__ = ["KEPT", "Ended", "Mask", "run_child"]
+
+KEPT = 8 << 10
+"""Bytes of output that are kept: the last ones."""
+_LATE = 15.0
+"""Seconds after its time-out in which the supervisor must have ended a command."""
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How it ended: `exit` and `signal` with their number, `timeout`, `missing` (it could not be started; why), `lost` (its supervisor is gone)."""
+
+    how: Literal["exit", "signal", "timeout", "missing", "lost"]
+    number: int = 0
+    why: str = ""
+    output: str = ""
+
+    @property
+    def well(self) -> bool:
+        return self.how == "exit" and self.number == 0
+
+
+class Mask:
+    """Takes secrets out of text: as they are, line by line, and as JSON, URLs and Base64 write them."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms: set[str] = set()
+        for secret in secrets:
+            for part in {secret, *secret.splitlines()}:
+                forms |= {part, part.strip(), json.dumps(part)[1:-1], quote(part, safe=""), quote(part)}
+            forms.add(base64.b64encode(secret.encode()).decode().rstrip("="))
+        # The longest first: one secret may be the beginning of another.
+        self._forms = sorted((form for form in forms if form), key=lambda form: (-len(form), form))
+        self.margin = max((len(form.encode()) for form in self._forms), default=0)
+
+    def text(self, text: str) -> str:
+        for form in self._forms:
+            text = text.replace(form, "***")
+        return text
+
+
+def run_child(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, seconds: float, mask: Mask
+) -> Ended:
+    """Run it in `folder` with just this environment, for so many seconds at most. Its standard input is empty."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        words = [sys.executable, "-I", "-S", str(_SUPERVISOR), str(theirs.fileno()), str(seconds), *command]
+        try:
+            process = subprocess.Popen(
+                words,
+                cwd=folder,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            return Ended("missing", why=mask.text(str(getattr(error, "strerror", None) or error)))
+        theirs.close()
+        assert process.stdout is not None
+        with process.stdout as stream:
+            said, output = _listen(ours, stream.fileno(), time.monotonic() + seconds + _LATE, KEPT + mask.margin)
+            if not said:
+                with suppress(OSError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return _ended(said, _kept(output, mask), mask)
+
+
+def _listen(status: socket.socket, stream: int, until: float, most: int) -> tuple[str, bytearray]:
+    """The supervisor's line (empty: there is none), and the last bytes of the output, with one more where there were others."""
+    said, output = "", bytearray()
+    with selectors.DefaultSelector() as watched:
+        watched.register(status, selectors.EVENT_READ)
+        watched.register(stream, selectors.EVENT_READ)
+        while watched.get_map():
+            ready = watched.select(max(0.0, until - time.monotonic()))
+            if not ready:
+                break  # in the kernel's hands: nothing can be waited for any longer
+            for key, _ in ready:
+                if key.fileobj == stream:
+                    chunk = os.read(stream, 1 << 16)
+                    output += chunk
+                    del output[: max(0, len(output) - most - 1)]
+                    if not chunk:
+                        watched.unregister(stream)
+                else:
+                    said = status.recv(1 << 12).decode("utf-8", "replace")
+                    watched.unregister(status)
+                    # All who could write are gone; what they wrote stands in the pipe.
+                    until = min(until, time.monotonic() + 1.0)
+    return said, output
+
+
+def _kept(output: bytearray, mask: Mask) -> str:
+    """As text without secrets. Where the beginning is lost, so is as much of it as could be the rest of a secret."""
+    cut = len(output) > KEPT + mask.margin
+    text = mask.text(output.decode("utf-8", "replace"))
+    if cut:
+        text = f"[...]{text[mask.margin + 1 :]}"
+    return plain(text.strip())
+
+
+def _ended(said: str, output: str, mask: Mask) -> Ended:
+    how, _, rest = said.partition(" ")
+    if how == "exit" or how == "signal":
+        return Ended("exit" if how == "exit" else "signal", int(rest), output=output)
+    if how == "missing":
+        return Ended("missing", why=mask.text(rest), output=output)
+    return Ended("timeout" if how == "timeout" else "lost", output=output)

@@ -1,0 +1,462 @@
+"""Callouts and prompts as a move runs them: on embedded arrays, with real child processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dr_provider.model import stopping
+from dr_provider.model.errors import BadInput, MoveFailed, Refused, Stopped
+from dr_provider.reconcile.actions import callouts as verbs
+from dr_provider.reconcile.answering import answer_prompt
+from dr_provider.reconcile.decision import Want
+from dr_provider.reconcile.journal import estimate
+from dr_provider.reconcile.run import Outcome, run_plan
+from tests.support.kills import failing, killed_at, watched
+from tests.support.lab import Lab
+
+Hooks = dict[str, dict[str, Any]]
+Bench = Callable[..., Lab]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A lab whose plan has these callouts and prompts; `{log}` in a command is the file that `said` reads."""
+    monkeypatch.setenv("DR_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(verbs, "POLL", 0.01)
+
+    def make(callouts: Hooks, prompts: Hooks | None = None, **topology: Any) -> Lab:
+        def change(document: dict[str, Any]) -> None:
+            document["plans"]["shop"] |= {"callouts": callouts, "prompts": prompts or {}}
+
+        lab = Lab(tmp_path / "project", source_budget="300ms", change=change, **topology)
+        lab.write(5)
+        lab.protect()
+        return lab
+
+    return make
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+def sh(script: str, **keys: Any) -> dict[str, Any]:
+    return {"command": ["sh", "-c", script], **keys}
+
+
+def tell(log: Path, **keys: Any) -> dict[str, Any]:
+    """A callout that writes its name, and what it knows, into the file."""
+    return sh(f"echo $DR_CALLOUT $DR_KIND $DR_FROM $DR_TO $DR_EPOCH $DR_POINT >> {log}", **keys)
+
+
+def said(log: Path) -> list[str]:
+    return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+
+
+def step(outcome: Outcome, name: str) -> dict[str, Any]:
+    (found,) = [line for line in outcome.steps if line["id"] == name]
+    return dict(found)
+
+
+# -- the way of a move ------------------------------------------------------------------------------
+
+
+def test_they_run_at_their_places_and_once(bench: Bench, log: Path) -> None:
+    names: dict[str, dict[str, Any]] = {
+        "a": {"before": "move"},
+        "b": {"after": "transfer"},
+        "c": {"before": "commit"},
+        "d": {"after": {"tier": 1}},
+        "e": {"after": "move"},
+    }
+    lab = bench({name: tell(log, **place) for name, place in names.items()})
+    with watched() as order:
+        outcome = lab.move("west")
+    assert outcome.failures == ()
+    begun = [i for i in order if not i.startswith("/")]
+    wanted = [
+        "claim",
+        "callout:a",
+        "stop:web",
+        "choose",
+        "callout:b",
+        "scan",
+        "callout:c",
+        "commit",
+        "start:db",
+        "callout:d",
+        "start:app",
+        "callout:e",
+    ]
+    assert [i for i in begun if i in wanted] == wanted
+    point = outcome.point
+    assert said(log) == [
+        "a planned east west 2", f"b planned east west 2 {point}", f"c planned east west 2 {point}", f"d planned east west 2 {point}",
+        f"e planned east west 2 {point}",
+    ]  # fmt: skip
+    assert lab.decide("west").actions == ()
+    assert lab.move("east").failures == ()
+    assert [line.split()[:4] for line in said(log)[5:]] == [[name, "failback", "west", "east"] for name in "abcde"]
+    assert lab.decide().actions == ()
+
+
+def test_none_runs_for_a_move_that_is_refused(bench: Bench, log: Path) -> None:
+    lab = bench({"a": tell(log, before="move"), "b": tell(log, after="move")})
+    lab.lose("site:east")
+    with pytest.raises(Refused):
+        lab.move("west")
+    assert said(log) == []
+    assert lab.move("west", word="1: power lost").failures == ()
+    assert [line.split()[:2] for line in said(log)] == [["a", "disaster"], ["b", "disaster"]]
+
+
+def test_a_script_is_rendered_to_a_file_for_its_interpreter(bench: Bench, log: Path, tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "dns.sh.j2").write_text(
+        "{% for vm in vms.values() %}\necho {{ vm.name }} {{ vm.ip }} {{ vm.host }} >> " + str(log) + "\n{% endfor %}\nbasename $PWD\n"
+    )  # fmt: skip
+    lab = bench({"dns": {"after": "move", "command": ["sh", "-eu"], "script": "dns.sh.j2"}})
+    outcome = lab.move("west")
+    places = {place.vm: place.host for place in lab.view().running_at("west")}
+    assert said(log) == [f"{vm} 10.2.0.{10 + n} {places[vm]}" for n, vm in enumerate(("db", "app", "web"))]
+    folder = step(outcome, "callout:dns")["output"]
+    assert folder.startswith("dr-callout-")
+    assert not (Path(os.environ.get("TMPDIR", "/tmp")) / folder).exists()
+
+
+# -- what goes wrong --------------------------------------------------------------------------------
+
+
+def test_where_it_may_stop_the_move_before_the_commit_the_move_is_led_back(bench: Bench, log: Path) -> None:
+    lab = bench(
+        {
+            "bad": sh("echo no zone; exit 3", before="commit", retries=1, retryDelay="0s"),
+            "undo": tell(log, after="move", kinds=["abort"]),
+        }
+    )
+    with pytest.raises(MoveFailed) as raised:
+        lab.move("west")
+    said_first, said_last = raised.value.reasons[0], raised.value.reasons[-1]
+    assert said_first.endswith("callout bad: it ended with exit status 3; it said: no zone (tried 2 times)")
+    assert said_last == "the move was called off: plan shop is active at east as before"
+    assert set(lab.running().values()) == {"east"}
+    assert said(log) == ["undo abort west east 1"]
+    assert any("trying again (1 of 1)" in line for line in lab.lines)
+    assert lab.decide().actions == ()
+
+
+def test_one_that_may_fail_is_a_warning_and_is_over(bench: Bench) -> None:
+    lab = bench({"bad": sh("exit 3", before="commit", onError="continue")})
+    outcome = lab.move("west")
+    assert outcome.failures == ()
+    assert any("callout bad: it ended with exit status 3" in line for line in outcome.warnings)
+    assert lab.decide().actions == ()
+
+
+def test_after_the_commit_the_rest_waits_for_the_next_run(bench: Bench, tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    lab = bench({"ready": sh(f"test -e {flag}", after={"tier": 1}), "told": sh("true", after="move")})
+    outcome = lab.move("west")
+    assert any("callout ready: it ended with exit status 1" in line for line in outcome.failures)
+    assert lab.running() == {"db": "west"}
+    status = lab.status()
+    assert status["activeSite"] == "west"
+    assert any("callout ready" in line for line in status["degraded"])
+    assert "callout:ready" in [action.id for action in lab.decide().actions]
+    flag.touch()
+    again = lab.move()
+    assert again.failures == ()
+    assert [line["id"] for line in again.steps if line["verb"] == "callout"] == ["callout:ready", "callout:told"]
+    assert set(lab.running().values()) == {"west"}
+    assert lab.status()["degraded"] == []
+    assert lab.decide().actions == ()
+
+
+def test_one_that_hangs_is_ended_at_its_time_out(bench: Bench) -> None:
+    lab = bench({"hang": sh("echo begun; sleep 600", before="move", timeout="300ms", onError="continue")})
+    outcome = lab.move("west")
+    (line,) = outcome.warnings
+    assert line.endswith(
+        "callout hang: it had not ended after 300ms, and was ended with all that it had started; it said: begun"
+    )
+
+
+def test_what_is_known_to_be_missing_is_said_before_anything_is_claimed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_SUCH_TOKEN", raising=False)
+    lab = bench(
+        {
+            "a": {"after": "move", "command": ["no-such-program"]},
+            "b": sh("true", after="move", environment={"TOKEN": "env:NO_SUCH_TOKEN"}),
+            "c": {"after": "move", "command": ["no-such-program"], "onError": "continue"},
+        }
+    )
+    with pytest.raises(Refused) as raised:
+        lab.move("west")
+    assert raised.value.reasons == (
+        "plan shop: callout a: there is no program no-such-program on this machine; mend that, or give the callout onError: continue",
+        "plan shop: callout b, environment.TOKEN: environment variable NO_SUCH_TOKEN is not set; set it, or correct the reference; mend that, "
+        "or give the callout onError: continue",
+        "nothing was claimed",
+    )
+    assert lab.view().claim is None
+    assert len(lab.view().history) == 1
+
+
+def test_a_vm_that_did_not_start_is_not_told_of(bench: Bench, log: Path) -> None:
+    lab = bench({"a": tell(log, after={"vm": "db"}, onError="continue")}, on_failure="continue")
+    with failing("start:db"):
+        outcome = lab.move("west")
+    assert said(log) == []
+    assert any("callout a was not run: start:db: a fault of the test" in line for line in outcome.warnings)
+
+
+# -- secrets ----------------------------------------------------------------------------------------
+
+
+def test_no_secret_is_seen_anywhere(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DNS_TOKEN", "hunter2hunter2")
+    (tmp_path / "secret").write_text("s3cret-of-a-file\n", encoding="utf-8")
+    given = {"A": "env:DNS_TOKEN", "B": f"file:{tmp_path / 'secret'}", "C": {"value": "{{ to_site }}"}}
+    lab = bench(
+        {
+            "a": sh("echo $A $B $C; exit 1", before="commit", environment=given, onError="continue", retries=1, retryDelay="0s"),
+            "b": sh("echo $A $B $C", after="commit", environment=given),
+            "c": sh("echo $A >&2; exit 1", after="move", environment=given),
+        }
+    )  # fmt: skip
+    outcome = lab.move("west")
+    assert step(outcome, "callout:b")["output"] == "*** *** west"
+    journal = Path(str(outcome.journal)).read_text(encoding="utf-8")
+    assert "*** *** west" in journal
+    stored = [text for state in lab.view().seen.arrays.values() for text in getattr(state, "records", {}).values()]
+    everything = json.dumps([outcome.document(), lab.status(), lab.lines, journal, stored, str(lab.decide())])
+    assert "***" in everything
+    assert not re.search("hunter2|s3cret", everything)
+
+
+# -- killed, resumed, stopped -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("at", "when", "wanted"),
+    [
+        ("callout:b", "before", ["a", "b", "c"]),
+        ("callout:b", "after", ["a", "b", "c"]),
+        ("commit", "after", ["a", "b", "c"]),
+        ("start:web", "after", ["a", "b", "c"]),
+    ],
+)
+def test_what_succeeded_is_not_run_again_by_the_next_run(
+    bench: Bench, log: Path, at: str, when: Any, wanted: list[str]
+) -> None:
+    lab = bench({"a": tell(log, before="move"), "b": tell(log, before="commit"), "c": tell(log, after="move")})
+    assert killed_at(lambda: lab.move("west"), at, when)
+    outcome = lab.move("west")
+    assert outcome.failures == ()
+    assert [line.split()[0] for line in said(log)] == wanted
+    assert lab.decide().actions == ()
+
+
+def test_one_that_was_under_way_is_run_again(bench: Bench, log: Path) -> None:
+    """It ends the run that runs it, as by a loss of power."""
+    parent = "ps -o ppid= -p $PPID | tr -d ' '"  # the supervisor is the command's parent, and dr the supervisor's
+    lab = bench({"a": sh(f"echo a >> {log}; test $(wc -l < {log}) -gt 1 || kill -9 $({parent})", before="commit")})
+    assert killed_at(lambda: lab.move("west"), "no such action", "before")
+    assert lab.move("west").failures == ()
+    assert said(log) == ["a", "a"]
+
+
+def test_a_request_to_stop_lets_it_end_and_tries_no_more(bench: Bench, tmp_path: Path) -> None:
+    begun, gate = tmp_path / "begun", tmp_path / "gate"
+    os.mkfifo(begun)
+    os.mkfifo(gate)
+    lab = bench(
+        {
+            "a": sh(
+                f"echo > {begun}; read gate < {gate}; exit 1", before="stop", retries=5, retryDelay="10m", timeout="1m"
+            )
+        }
+    )
+    failed: list[BaseException] = []
+
+    def move() -> None:
+        try:
+            lab.move("west")
+        except Stopped as error:
+            failed.append(error)
+
+    runner = threading.Thread(target=move)
+    runner.start()
+    begun.read_text(encoding="utf-8")
+    stopping.request("Ctrl-C")
+    gate.write_text("go on\n", encoding="utf-8")
+    try:
+        runner.join(60)
+    finally:
+        stopping.clear()
+    assert "stopped at a safe action (Ctrl-C; callout a: it ended with exit status 1)" in str(failed[0])
+    assert "run again to finish it, or dr abort shop" in str(failed[0])
+
+
+def test_estimates_know_each_callout_by_itself(bench: Bench) -> None:
+    lab = bench({"a": sh("true", before="move"), "b": sh("sleep 0.4", before="move")})
+    lab.move("west")
+    actions = [action for action in lab.decide("east").actions if action.verb == "callout"]
+    quick, slow = (estimate("shop-test", "shop", [action]) or 0.0 for action in actions)
+    assert slow >= 0.4 > 0.0
+    assert slow > quick
+
+
+# -- prompts ----------------------------------------------------------------------------------------
+
+
+def ask(where: dict[str, Any] | None = None, **keys: Any) -> Hooks:
+    return {"go": {**(where or {"before": "commit"}), "text": "Is {{ to_site }} ready?", **keys}}
+
+
+class Answering:
+    """A person at another machine: sees in `dr status` that a prompt waits, and says it."""
+
+    def __init__(self, lab: Lab, said: str, note: str = "") -> None:
+        self.lab, self.said, self.note = lab, said, note
+        self.seen: list[dict[str, Any]] = []
+        self.thread = threading.Thread(target=self._answer)
+
+    def _answer(self) -> None:
+        while not self.seen:
+            self.seen = self.lab.status()["prompts"]
+        answer_prompt(self.lab.world(), "shop", None, self.said, self.note)  # type: ignore[arg-type]
+
+    def __enter__(self) -> Answering:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thread.join(60)
+
+
+def test_it_waits_for_an_answer_from_anywhere(bench: Bench) -> None:
+    lab = bench({}, ask())
+    with Answering(lab, "continue", "looks well") as person:
+        outcome = lab.move("west")
+    assert (outcome.failures, set(lab.running().values())) == ((), {"west"})
+    (seen,) = person.seen
+    assert (seen["prompt"], seen["text"], seen["default"]) == ("go", "Is west ready?", "stop")
+    assert seen["answer"] == "dr answer shop go --continue (or --stop)"
+    assert step(outcome, "prompt:go")["detail"] == f"continue, said {lab.world().by}: looks well"
+    assert lab.status()["prompts"] == []
+    assert lab.decide().actions == ()
+    assert not any(
+        "/answer/" in key for state in lab.view().seen.arrays.values() for key in getattr(state, "records", {})
+    )
+
+
+def test_stop_before_the_commit_leads_back_and_a_new_move_asks_anew(bench: Bench) -> None:
+    lab = bench({}, ask())
+    with Answering(lab, "stop", "not today"), pytest.raises(MoveFailed) as raised:
+        lab.move("west")
+    assert f"prompt go: stop, said {lab.world().by}: not today" in raised.value.reasons[0]
+    assert raised.value.reasons[-1] == "the move was called off: plan shop is active at east as before"
+    assert lab.status()["prompts"] == []
+    with Answering(lab, "continue"):
+        assert lab.move("west").failures == ()
+
+
+def test_stop_after_the_commit_leaves_the_rest_to_a_run_that_asks_again(bench: Bench) -> None:
+    lab = bench({}, ask({"after": {"tier": 1}}))
+    with Answering(lab, "stop"):
+        outcome = lab.move("west")
+    assert any("prompt go: stop, said" in line for line in outcome.failures)
+    assert lab.running() == {"db": "west"}
+    assert any("prompt go: stop, said" in line for line in lab.status()["degraded"])
+    with Answering(lab, "continue"):
+        assert lab.move().failures == ()
+    assert lab.running() == dict.fromkeys(("db", "app", "web"), "west")
+    assert lab.decide().actions == ()
+
+
+@pytest.mark.parametrize("default", ["continue", "stop"])
+def test_nobody_answers(bench: Bench, default: str) -> None:
+    lab = bench({}, ask(timeout="50ms", default=default))
+    if default == "continue":
+        outcome = lab.move("west")
+        assert step(outcome, "prompt:go")["detail"] == "continue, said nobody within 50ms"
+    else:
+        with pytest.raises(MoveFailed, match="prompt go: stop, said nobody within 50ms"):
+            lab.move("west")
+
+
+def test_the_answer_to_a_run_that_was_killed_is_heard_by_the_next(bench: Bench) -> None:
+    lab = bench({}, ask())
+    fork = multiprocessing.get_context("fork")
+    run = fork.Process(target=lab.move, args=("west",))
+    run.start()
+    while not lab.status()["prompts"]:
+        assert run.is_alive()
+    run.kill()
+    run.join()
+    assert [prompt["prompt"] for prompt in lab.status()["prompts"]] == ["go"]
+    answer_prompt(lab.world(), "shop", "go", "continue", "")
+    outcome = lab.move("west")
+    assert outcome.failures == ()
+    assert "continue, said" in step(outcome, "prompt:go")["detail"]
+
+
+def test_answered_on_the_terminal_where_it_runs(bench: Bench) -> None:
+    lab = bench({}, ask())
+    asked: list[str] = []
+
+    @contextmanager
+    def terminal(what: str) -> Iterator[Callable[[], Any]]:
+        asked.append(what)
+        lines = [None, "continue"]
+        yield lambda: lines.pop(0)
+
+    world = lab.world()
+    world.asking = terminal
+    outcome = run_plan(world, "shop", Want(site="west"))
+    assert asked == ["shop go"]
+    assert step(outcome, "prompt:go")["detail"] == f"continue, said {world.by}"
+
+
+def test_a_request_to_stop_ends_the_waiting(bench: Bench) -> None:
+    lab = bench({}, ask())
+
+    def interrupt() -> None:
+        while not lab.status()["prompts"]:
+            pass
+        stopping.request("Ctrl-C")
+
+    person = threading.Thread(target=interrupt)
+    person.start()
+    try:
+        with pytest.raises(Stopped, match=r"stopped at a safe action \(Ctrl-C\)"):
+            lab.move("west")
+    finally:
+        person.join(60)
+        stopping.clear()
+    with Answering(lab, "continue"):
+        assert lab.move("west").resumed is not None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "wanted"),
+    [(None, "no prompt of plan shop waits for an answer"), ("og", "there is no prompt og")],
+)
+def test_what_cannot_be_answered(bench: Bench, prompt: str | None, wanted: str) -> None:
+    lab = bench({}, ask())
+    with pytest.raises((BadInput, Refused), match=wanted):
+        answer_prompt(lab.world(), "shop", prompt, "continue", "")
