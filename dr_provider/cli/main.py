@@ -12,12 +12,15 @@ from typer.core import TyperGroup
 from dr_provider.cli import (
     answer,
     apply,
+    ci,
     doctor,
     drill,
     errors,
     guard,
+    init_ci,
     look,
     move,
+    plan,
     protect,
     rehearse,
     restore,
@@ -99,8 +102,25 @@ def root(
         raise typer.Exit(2)
 
 
-for _part in (look, whatif, rehearse, doctor, protect, drill, guard, verify, move, answer, restore, safety, apply):
+for _part in (
+    look,
+    plan,
+    whatif,
+    rehearse,
+    doctor,
+    protect,
+    drill,
+    guard,
+    verify,
+    move,
+    answer,
+    restore,
+    safety,
+    apply,
+    init_ci,
+):
     _part.add(app)
+app.add_typer(ci.app, rich_help_panel="GitOps")
 app.add_typer(sim.app, rich_help_panel="Lab")
 
 

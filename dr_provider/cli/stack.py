@@ -1,4 +1,4 @@
-"""The topology of the selected Pulumi stack, found in files alone: `dr` never starts the engine."""
+"""The selected Pulumi stack and its topology, found in files alone: the engine is not started."""
 
 from __future__ import annotations
 
@@ -6,47 +6,101 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dr_provider.model.errors import BadInput
+from dr_provider.model.problems import did_you_mean
 
-__all__ = ["selected_topology"]
+__all__ = [
+    "SelectedStack",
+    "project_file",
+    "project_of",
+    "selected_stack",
+    "selected_topology",
+    "stack_file",
+    "stacks_of",
+]
 
 _HOW = "say --topology FILE, set DR_TOPOLOGY, or select a stack"
 
 
+@dataclass(frozen=True)
+class SelectedStack:
+    """A stack as its files describe it. `folder` is the project's; `config` has the plain values, without what is encrypted."""
+
+    project: str
+    name: str
+    folder: Path
+    config_file: Path
+    topology_file: Path
+    config: Mapping[str, object]
+
+    @property
+    def full_name(self) -> str:
+        """What the arrays' records name the stack by."""
+        return f"{self.project}/{self.name}"
+
+
 def selected_topology(start: Path, environment: Mapping[str, str] = os.environ) -> Path:
     """The topology file that the selected stack names. Raises BadInput saying which link of the chain is missing."""
-    project_file = _project_file(start)
-    if project_file is None:
-        raise BadInput(
-            f"no topology is given, and neither {start} nor a folder above it has a Pulumi.yaml; {_HOW}; nothing was done"
-        )
-    project = _yaml(project_file)
-    name = project.get("name")
-    if not isinstance(name, str):
-        raise BadInput(f"{project_file}: it names no project, so its selected stack cannot be found; {_HOW}")
-    stack = _selected(name, project_file, environment)
+    return selected_stack(start, environment).topology_file
+
+
+def selected_stack(
+    start: Path, environment: Mapping[str, str] = os.environ, *, name: str | None = None
+) -> SelectedStack:
+    """The selected stack, or the one of this name. Raises BadInput saying which link of the chain is missing."""
+    file, project, main = project_of(start)
+    stack = name or _selected(project, file, environment)
     if stack is None:
         raise BadInput(
-            f"no topology is given, and no stack of project {name} ({project_file}) is selected; {_HOW} "
+            f"no topology is given, and no stack of project {project} ({file}) is selected; {_HOW} "
             "(pulumi stack select NAME); nothing was done"
         )
-    folder = project_file.parent
-    config_file = folder / str(project.get("stackConfigDir") or "") / f"Pulumi.{stack}.yaml"
+    config_file = stack_file(file, stack)
     if not config_file.is_file():
+        chosen = "is asked for" if name else "is selected"
+        near = did_you_mean(stack, stacks_of(file))
         raise BadInput(
-            f"stack {stack} is selected, but there is no {config_file}; wanted its config with dr:topology; {_HOW}; nothing was done"
+            f"stack {stack} {chosen}, but there is no {config_file}{near}; wanted its config with dr:topology; {_HOW}; nothing was done"
         )
     config = _yaml(config_file).get("config")
     value = config.get("dr:topology") if isinstance(config, dict) else None
-    if not isinstance(value, str) or not value:
+    if not isinstance(config, dict) or not isinstance(value, str) or not value:
         raise BadInput(f"{config_file}: it has no dr:topology; {_HOW}; nothing was done")
-    return folder / str(project.get("main") or "") / value
+    plain = {str(key): found for key, found in config.items() if not (isinstance(found, dict) and "secure" in found)}
+    return SelectedStack(project, stack, file.parent, config_file, file.parent / main / value, plain)
 
 
-def _project_file(start: Path) -> Path | None:
+def project_of(start: Path) -> tuple[Path, str, str]:
+    """The project's file, its name, and the folder of its program. Raises BadInput where there is none."""
+    file = project_file(start)
+    if file is None:
+        raise BadInput(
+            f"no topology is given, and neither {start} nor a folder above it has a Pulumi.yaml; {_HOW}; nothing was done"
+        )
+    project = _yaml(file)
+    name = project.get("name")
+    if not isinstance(name, str):
+        raise BadInput(f"{file}: it names no project, so its selected stack cannot be found; {_HOW}")
+    return file, name, str(project.get("main") or "")
+
+
+def stacks_of(file: Path) -> list[str]:
+    """The stacks of a project (its Pulumi.yaml) that have a config."""
+    found = stack_file(file, "*")
+    return sorted(each.name[len("Pulumi.") : -len(".yaml")] for each in found.parent.glob(found.name))
+
+
+def stack_file(file: Path, stack: str) -> Path:
+    """Where a stack's config is, beside the project's file."""
+    return file.parent / str(_yaml(file).get("stackConfigDir") or "") / f"Pulumi.{stack}.yaml"
+
+
+def project_file(start: Path) -> Path | None:
+    """The nearest Pulumi.yaml, here or above."""
     for folder in (start, *start.parents):
         for name in ("Pulumi.yaml", "Pulumi.yml"):
             if (folder / name).is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ from dr_provider.arrays.registry import open_array
 from dr_provider.arrays.witness import open_witness
 from dr_provider.hypervisors.registry import open_host
 from dr_provider.model.errors import BadInput
+from dr_provider.model.plain import plain
 from dr_provider.model.state import Observation
 from dr_provider.model.topology import Topology
 from dr_provider.protection.fleet import Fleet
@@ -38,12 +40,13 @@ Asking = Callable[[str], AbstractContextManager[Typed]]
 
 
 def who() -> str:
-    """The operator as records name them: user@machine."""
+    """The operator as records name them: user@machine, and who approved it where that was a matter of its own (DR_APPROVED_BY, set by CI)."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = "unknown"
-    return f"{user}@{socket.gethostname()}"
+    approver = " ".join(plain(os.environ.get("DR_APPROVED_BY", "")).split())[:100]
+    return f"{user}@{socket.gethostname()}{f', approved by {approver}' if approver else ''}"
 
 
 def _quiet(_line: str) -> None:

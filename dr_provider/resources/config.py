@@ -2,116 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pulumi
 
 from dr_provider.model.errors import BadInput
 from dr_provider.model.loader import load
+from dr_provider.model.stack_config import KEYS, StackWords, read_words
 from dr_provider.model.topology import Topology
-from dr_provider.model.units import duration
 
 __all__ = ["StackConfig", "read_config"]
 
-_MODES = ("protect", "drill")
-_MAPS = ("activeSites", "force", "recoveryPoints", "drillSites", "drillExpires")
 
-
-@dataclass(frozen=True)
-class StackConfig:
-    """`stack` is "project/stack". Sites, words and points are by plan."""
+@dataclass(frozen=True, kw_only=True)
+class StackConfig(StackWords):
+    """`stack` is "project/stack"."""
 
     topology: Topology
     stack: str
-    mode: str = "protect"
-    active_sites: Mapping[str, str] = field(default_factory=dict)
-    force: Mapping[str, str] = field(default_factory=dict)
-    recovery_points: Mapping[str, str] = field(default_factory=dict)
-    drill_sites: Mapping[str, str] = field(default_factory=dict)
-    drill_expires: Mapping[str, str] = field(default_factory=dict)
-    """How long each plan's drill stays up, such as 4h."""
-    adopt: tuple[str, ...] = ()
-
-    def adopts(self, plan: str, *names: str) -> bool:
-        """Whether `dr:adopt` names the thing, or the whole plan that it is of."""
-        return any(name in self.adopt for name in (plan, *names))
 
 
 def read_config(folder: Path) -> StackConfig:
     """The config of the stack that is being run; paths count from `folder`. Raises BadInput with every fault."""
     config = pulumi.Config("dr")
-    faults: list[str] = []
     path = config.get("topology")
     if not path:
         raise BadInput(
             "dr:topology: wanted the path of a topology file; set it with: pulumi config set dr:topology topology/NAME.yaml"
         )
     topology = load(folder / path)
-    maps = {key: _texts(config, key, faults) for key in _MAPS}
-    mode = config.get("mode") or "protect"
-    if mode not in _MODES:
-        faults.append(f"dr:mode: wanted one of {', '.join(_MODES)}, found {mode!r}")
-    for key, values in maps.items():
-        faults += [
-            f"dr:{key}.{plan}: there is no plan {plan!r} in topology {topology.name}; its plans: {', '.join(sorted(topology.plans))}"
-            for plan in sorted(values)
-            if plan not in topology.plans
-        ]
-    for key in ("activeSites", "drillSites"):
-        for plan, site in sorted(maps[key].items()):
-            sites = topology.plans[plan].sites if plan in topology.plans else (site,)
-            if site not in sites:
-                faults.append(f"dr:{key}.{plan}: {site!r} is not one of the plan's sites: {', '.join(sites)}")
-    for plan, text in sorted(maps["drillExpires"].items()):
-        try:
-            duration(text)
-        except ValueError as error:
-            faults.append(f"dr:drillExpires.{plan}: {error}; found {text!r}")
-    adopt = _names(config, faults)
-    if faults:
-        raise BadInput("the stack's config is wrong; nothing was done.\n" + "\n".join(f"  {fault}" for fault in faults))
+    found = {key: _value(config, key) for key in KEYS}
+    words = read_words(topology, found.get)
     return StackConfig(
-        topology,
-        f"{pulumi.get_project()}/{pulumi.get_stack()}",
-        mode,
-        maps["activeSites"],
-        maps["force"],
-        maps["recoveryPoints"],
-        maps["drillSites"],
-        maps["drillExpires"],
-        adopt,
+        topology=topology,
+        stack=f"{pulumi.get_project()}/{pulumi.get_stack()}",
+        **{each.name: getattr(words, each.name) for each in fields(words)},
     )
 
 
-def _texts(config: pulumi.Config, key: str, faults: list[str]) -> dict[str, str]:
-    value = _object(config, key, faults)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        faults.append(f"dr:{key}: wanted a mapping from plan to text, found {value!r}")
-        return {}
-    # `config set --path` stores 1 as a number and true as a bool: neither is a site, a word or a point.
-    wrong = {plan: item for plan, item in value.items() if not isinstance(item, str)}
-    faults += [f"dr:{key}.{plan}: wanted text, found {item!r}; put it in quotes" for plan, item in wrong.items()]
-    return {str(plan): item for plan, item in value.items() if isinstance(item, str)}
-
-
-def _names(config: pulumi.Config, faults: list[str]) -> tuple[str, ...]:
-    value = _object(config, "adopt", faults)
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        faults.append(f"dr:adopt: wanted a list of names, found {value!r}")
-        return ()
-    return tuple(value)
-
-
-def _object(config: pulumi.Config, key: str, faults: list[str]) -> object:
+def _value(config: pulumi.Config, key: str) -> object:
+    if key == "mode":
+        return config.get(key)
     try:
         found: object = config.get_object(key)
     except pulumi.ConfigTypeError:
-        faults.append(f"dr:{key}: wanted a mapping or a list, found {config.get(key)!r}")
-        return None
+        # What is no JSON is text, and the check says what was wanted in its place.
+        return config.get(key)
     return found

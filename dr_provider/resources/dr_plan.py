@@ -60,6 +60,7 @@ class DrPlanProvider(ResourceProvider):
 
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         from dr_provider.model.errors import BadInput, DrError
+        from dr_provider.reconcile.announce import announce
         from dr_provider.reconcile.remap import address_lines
 
         wanted = bag.read(DrPlanProps, news)
@@ -76,7 +77,7 @@ class DrPlanProvider(ResourceProvider):
             session.say_once(wanted.plan, str(error))
             inputs["pendingActions"] = [f"refused: {error}"]
             return CheckResult(inputs, [])
-        for line in (*_lines(decision), *address_lines(world.topology, decision)):
+        for line in (*announce(decision), *address_lines(world.topology, decision)):
             session.say_once(wanted.plan, line)
         inputs["pendingActions"] = [
             *(action.sentence for action in decision.actions),
@@ -273,21 +274,6 @@ def _changes(old: Any, new: str) -> list[str]:
         return list(describe_changes(session.topology_of(str(old)), session.topology_of(new)))
     except BadInput:
         return ["topology: changed from a form that this version does not read"]
-
-
-def _lines(decision: Decision) -> list[str]:
-    """What a person wants to know before saying yes."""
-    said = [*decision.refused, *decision.warnings, *decision.notes]
-    if decision.actions and decision.kind in ("planned", "disaster"):
-        point = f"recovery point {decision.point}" if decision.point else "recovery point: a final snapshot"
-        time = f"{decision.estimate:.1f} s" if decision.estimate is not None else "not known yet"
-        said.append(
-            f"{decision.kind} move from {decision.from_site} to {decision.to_site}; {point}; "
-            f"loss: {decision.loss.statement}; expected time: {time}"
-        )
-    if decision.actions:
-        said.append(f"{len(decision.actions)} pending actions")
-    return said
 
 
 class DrPlan(Resource, module="dr", name="DrPlan"):

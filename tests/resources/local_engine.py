@@ -87,7 +87,7 @@ class LocalStack:
 
     def wanted(self) -> dict[tuple[str, str], dict[str, Any]]:
         topology = self.topology
-        config = StackConfig(topology, self.stack, **self.config)
+        config = StackConfig(topology=topology, stack=self.stack, **self.config)
         found = declared(config, topology.plans["shop"])
         resources: dict[tuple[str, str], dict[str, Any]] = {}
         plan = bag.write(found.plan)

@@ -1,0 +1,1 @@
+"""Forges, as far as the CI files of `dr init-ci` go."""
