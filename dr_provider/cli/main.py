@@ -23,6 +23,7 @@ from dr_provider.cli import (
     plan,
     protect,
     rehearse,
+    report,
     restore,
     safety,
     sim,
@@ -105,6 +106,7 @@ def root(
 for _part in (
     look,
     plan,
+    report,
     whatif,
     rehearse,
     doctor,

@@ -289,6 +289,7 @@ def _failed(session: Session, world: World, plan: str, decision: Decision | None
     document |= failure
     if isinstance(error, Refused):
         document["refused"] = list(error.reasons)
+    document["report"] = world.reported.get(plan)
     try:
         document["status"] = _status(world, plan)
     except DrError as second:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
 from dr_provider.model.plain import plain
+from dr_provider.model.units import span
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -109,20 +110,6 @@ def _row_style(row: Sequence[str]) -> str:
     if bad.intersection(row):
         return "red"
     return "yellow" if "warning" in row else ""
-
-
-def span(seconds: float | None) -> str:
-    """A length of time for people: 0.4 s, 48 s, 12 min 5 s, 3 h 20 min, 2 d 4 h."""
-    if seconds is None:
-        return "not known"
-    if seconds < 10:
-        return f"{seconds:.1f} s" if seconds % 1 else f"{seconds:.0f} s"
-    whole = round(seconds)
-    for unit, size, small, smaller in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= size:
-            rest = whole % size // smaller
-            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
-    return f"{whole} s"
 
 
 def ago(time: str) -> str:

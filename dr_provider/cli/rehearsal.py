@@ -24,6 +24,7 @@ from dr_provider.reconcile.decision import Want
 from dr_provider.reconcile.losses import Lost
 from dr_provider.reconcile.protect import protect_plan
 from dr_provider.reconcile.provision_all import apply_all
+from dr_provider.reconcile.reports.kept import read_file
 from dr_provider.reconcile.run import run_plan
 from dr_provider.reconcile.twin import twin_of
 from dr_provider.reconcile.view import plan_view
@@ -55,7 +56,7 @@ class VmResult:
 
 @dataclass(frozen=True)
 class PlanResult:
-    """What became of a plan. `seconds`: of its restart or move on the twin; None where there was none."""
+    """What became of a plan. `seconds`: of its restart or move on the twin; None where there was none. `run`: that one's report."""
 
     plan: str
     outcome: str
@@ -63,6 +64,7 @@ class PlanResult:
     seconds: float | None
     loss: str
     vms: tuple[VmResult, ...]
+    run: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -219,15 +221,18 @@ class _Stage:
                 seconds, error = self._act(world, fate)
                 # What a restart or a last transfer brings is what had reached the disks.
                 holds = promised if fate.outcome == "failover" and fate.point is not None else on_disk
-                done.append((fate, seconds, error, holds))
+                page = world.reported.get(fate.plan)
+                run = read_file(self.twin.name, fate.plan, Path(page).stem) if page is not None else None
+                done.append((fate, seconds, error, holds, run))
         with self._world() as world:
             world.look()
             return tuple(
                 PlanResult(
                     fate.plan, fate.outcome, fate.site, seconds, fate.loss.statement,
                     tuple(self._found(world, fate, vm, holds[vm], error) for vm in self.twin.plans[fate.plan].members),
+                    run,
                 )
-                for fate, seconds, error, holds in done
+                for fate, seconds, error, holds, run in done
             )  # fmt: skip
 
     def _act(self, world: World, fate: PlanFate) -> tuple[float | None, str]:

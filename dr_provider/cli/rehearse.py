@@ -13,6 +13,7 @@ import typer
 
 from dr_provider.cli.common import Session, command
 from dr_provider.cli.paper import Paper, span
+from dr_provider.model import keys
 from dr_provider.model.errors import BadInput, DrError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def rehearse(
     if not lose:
         raise BadInput("dr rehearse: say what is lost, such as --lose site:east; nothing was done")
     from dr_provider.reconcile.losses import parse_loss
+    from dr_provider.reconcile.reports.account import leave_rehearsal
 
     topology = session.topology()
     lost = [parse_loss(topology, word) for word in dict.fromkeys(lose)]
@@ -54,8 +56,13 @@ def rehearse(
         latencies = _latencies(world, seen)
         from dr_provider.cli.rehearsal import rehearse as play
 
+        began = keys.stamp(keys.now())
         rehearsal = play(topology, seen, lost, folder, latencies=latencies, progress=session.progress)
     document = rehearsal.document(topology.name)
+    for plan, result in zip(document["plans"], rehearsal.plans, strict=True):
+        plan["report"] = leave_rehearsal(
+            world, plan, began, lost=document["lose"], notes=document["notes"], run=result.run
+        )
     if rehearsal.wrong:
         document["error"] = "; ".join(rehearsal.wrong)
     session.emit(document, lambda paper: _show(paper, document))
@@ -111,6 +118,8 @@ def _show(paper: Paper, document: Mapping[str, Any]) -> None:
             indent=4,
         )  # fmt: skip
         paper.bullets((vm["why"] for vm in plan["vms"] if not vm["well"]), "red", indent=4)
+        if plan["report"]:
+            paper.line(f"report: {plan['report']}", indent=4)
     count = sum(len(plan["vms"]) for plan in document["plans"])
     bad = sum(not vm["well"] for plan in document["plans"] for vm in plan["vms"])
     paper.line()

@@ -104,6 +104,7 @@ def _show(paper: Paper, outcome: DrillOutcome, vm: str, name: str) -> None:
             "green",
         )
     paper.bullets(outcome.failures, "red")
+    paper.pairs([("report", outcome.report or "")])
 
 
 def _remove(session: Session, name: str) -> int:

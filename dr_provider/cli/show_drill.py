@@ -38,6 +38,8 @@ def outcome(paper: Paper, document: Mapping[str, Any], *, stays: bool) -> None:
     paper.bullets(document["failures"], "red")
     paper.bullets(document["notes"], "yellow")
     _stands(paper, document, stays=stays)
+    if document.get("report"):
+        paper.line(f"report: {document['report']}")
 
 
 def _stands(paper: Paper, document: Mapping[str, Any], *, stays: bool) -> None:

@@ -152,6 +152,8 @@ def outcome(paper: Paper, document: Mapping[str, Any]) -> None:
         ]
     if document.get("seconds") is not None:
         facts.append(("time taken", span(document["seconds"])))
+    if document.get("report"):
+        facts.append(("report", document["report"]))
     paper.pairs(facts)
     if document.get("safety"):
         paper.line("Safety copies, kept until dr safety drop:", indent=2)

@@ -43,6 +43,8 @@ __all__ = [
     "pin_key",
     "point_name",
     "point_order",
+    "report_key",
+    "reports_key",
     "restore_key",
     "restore_prefix",
     "restore_volume",
@@ -181,6 +183,14 @@ def host_key(topology: str, host: str) -> str:
 
 def topology_key(topology: str) -> str:
     return f"{topology}/blob/topology"
+
+
+def report_key(topology: str, plan: str, slot: int) -> str:
+    return f"{topology}/blob/report/{plan}/{slot:02d}"
+
+
+def reports_key(topology: str, plan: str) -> str:
+    return f"{topology}/blob/reports/{plan}"
 
 
 def mirror_name(volume: str, copy: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["BLOCK", "block_size", "delay", "duration", "format_duration", "format_size", "size"]
+__all__ = ["BLOCK", "block_size", "delay", "duration", "format_duration", "format_size", "size", "span"]
 
 BLOCK = 4096
 """LUNs and volumes are made of blocks of so many bytes."""
@@ -79,6 +79,20 @@ def format_duration(seconds: float) -> str:
         if thousandths % factor == 0:
             return f"{thousandths // factor}{unit}"
     return f"{thousandths}ms"
+
+
+def span(seconds: float | None) -> str:
+    """A length of time for people: 0.4 s, 48 s, 12 min 5 s, 3 h 20 min, 2 d 4 h."""
+    if seconds is None:
+        return "not known"
+    if seconds < 10:
+        return f"{seconds:.1f} s" if seconds % 1 else f"{seconds:.0f} s"
+    whole = round(seconds)
+    for unit, whole_of, small, smaller in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= whole_of:
+            rest = whole % whole_of // smaller
+            return f"{whole // whole_of} {unit}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
 
 
 def _like_size(text: str) -> str:

@@ -18,6 +18,7 @@ from dr_provider.model.vm import VmDefinition
 from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.reconcile.abreast import abreast
 from dr_provider.reconcile.decision import Decision, Want
+from dr_provider.reconcile.journal import Lines
 from dr_provider.reconcile.lease import HeldLease
 from dr_provider.reconcile.ownership import owner_of
 from dr_provider.reconcile.view import PlanView
@@ -52,6 +53,8 @@ class Run:
     callouts: Callouts | None = None
     """How far callouts and prompts are, as this run has put it on record last."""
     callouts_lock: threading.Lock = field(default_factory=threading.Lock)
+    lines: Lines = field(default_factory=Lines)
+    """The run's journal."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     mapping: dict[tuple[str, str], tuple[Future[None], frozenset[str]]] = field(default_factory=dict)
     """LUNs on their way to a host, by volume and host (`mapping.py`)."""

@@ -28,8 +28,10 @@ from dr_provider.reconcile.drill_outcome import DrillCheck, DrillOutcome, DrillV
 from dr_provider.reconcile.drill_parts import drill_vms
 from dr_provider.reconcile.graph import Event, run_graph
 from dr_provider.reconcile.health import pause, wait_until_well
+from dr_provider.reconcile.journal import Lines
 from dr_provider.reconcile.lease import wait_for_lease
 from dr_provider.reconcile.placement import Placement
+from dr_provider.reconcile.reports.account import leave_drill
 from dr_provider.reconcile.steps import Steps, started_before, tier_of
 from dr_provider.reconcile.terms import what_is_open
 from dr_provider.reconcile.view import PlanView
@@ -57,6 +59,7 @@ class _Drill:
     """VMs that did not come up, with the reason."""
     astray: dict[str, str] = field(default_factory=dict)
     """VMs that run, and do not hold what they should."""
+    lines: Lines = field(default_factory=Lines)
 
     @property
     def tag(self) -> str:
@@ -116,7 +119,9 @@ def start_drill(
                 time=keys.stamp(begun), by=world.by, kind=kind, own_cards=only is not None,
                 expires=keys.stamp(begun + timedelta(seconds=stay)) if stay is not None else None,
             )  # fmt: skip
-            held = _Drill(world, view, drill, owner, record, placement.hosts, chosen.seal, started)
+            held = _Drill(
+                world, view, drill, owner, record, placement.hosts, chosen.seal, started, lines=Lines(started)
+            )
             try:
                 _make(held, chosen, lease.guard, members)
             except DrError as error:
@@ -129,11 +134,13 @@ def start_drill(
         except Stopped:
             raise
         except DrError as error:
-            _keep(held, _outcome(held, chosen, placement, (str(error),), ()))
+            outcome = _outcome(held, chosen, placement, (str(error),), ())
+            _keep(held, outcome)
+            leave_drill(world, outcome, held.lines.lines)
             raise
         outcome = _outcome(held, chosen, placement, (*failures, *placement.unplaced.values()), steps)
         _keep(held, outcome)
-        return outcome
+        return replace(outcome, report=leave_drill(world, outcome, held.lines.lines))
 
 
 def run_drill(
@@ -222,17 +229,17 @@ def _bring_up(held: _Drill) -> tuple[tuple[Mapping[str, object], ...], tuple[str
     members = [vm for vm in spec.members if vm in held.hosts]
     for vm in members:
         said = f"drill {drill}: map the clones of VM {vm} to {held.hosts[vm]} and define it there"
-        steps.add("attach", vm, said, vm=vm)
+        steps.add("attach", vm, said, vm=vm, host=held.hosts[vm])
     for vm in members:
         before = [f"start:{other}" for other in started_before(spec, vm) if other in held.hosts]
         tier = tier_of(spec, vm)
         said = f"drill {drill}, tier {tier + 1} of {len(spec.tiers)}: start VM {vm} on {held.hosts[vm]}"
-        steps.add(
-            "start", vm, said, after=[f"attach:{vm}", *before], needed=spec.tiers[tier].on_failure != "continue", vm=vm
-        )
+        needed = spec.tiers[tier].on_failure != "continue"
+        steps.add("start", vm, said, after=[f"attach:{vm}", *before], needed=needed, vm=vm, host=held.hosts[vm])
     told: list[Mapping[str, object]] = []
 
     def tell(event: Event) -> None:
+        held.lines.event(event)
         if event.what == "start":
             return
         seconds = round(event.seconds, 3)
@@ -287,7 +294,7 @@ def _give_back(held: _Drill) -> None:
 def _perform(held: _Drill, action: Action) -> str:
     vm, view = action.of["vm"], held.view
     if action.verb == "start":
-        return _start(held, vm)
+        return _start(held, action)
     host_name, spec = held.hosts[vm], view.topology.vms[vm]
     state = view.seen.host(host_name)
     if state is None:
@@ -303,8 +310,9 @@ def _perform(held: _Drill, action: Action) -> str:
     return ""
 
 
-def _start(held: _Drill, vm: str) -> str:
+def _start(held: _Drill, action: Action) -> str:
     """Start the VM, wait until it is well, and look at its data."""
+    vm = action.of["vm"]
     host_name, name, spec = held.hosts[vm], keys.drill_vm(vm, held.drill), held.size(vm)
     host = held.world.fleet.host(host_name)
     there = drill_vms(held.view, held.drill).get(vm)
@@ -316,6 +324,7 @@ def _start(held: _Drill, vm: str) -> str:
     looked = held.checks.setdefault(vm, [])
     try:
         host.start(name)
+        held.lines.up(action)
         said = wait_until_well(held.world.fleet, host_name, name, spec, stopping.requested)
     except Stopped:
         raise

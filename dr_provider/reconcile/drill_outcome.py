@@ -90,6 +90,7 @@ class DrillOutcome:
     left: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     wanted: Mapping[str, float | None] = field(default_factory=dict)
+    report: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -125,6 +126,7 @@ class DrillOutcome:
             "expires": self.expires,
             "ended": self.ended or None,
             "left": list(self.left),
+            "report": self.report,
         }
 
 

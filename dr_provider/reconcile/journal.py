@@ -9,6 +9,7 @@ import json
 import os
 import statistics
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ from dr_provider.reconcile.decision import Action, Decision
 from dr_provider.reconcile.fencing import MARGIN, TTL
 from dr_provider.reconcile.graph import Event, critical_path
 
-__all__ = ["Journal", "estimate", "journal_folder"]
+__all__ = ["Journal", "Lines", "estimate", "journal_folder"]
 
 _DEFAULT_SECONDS = 0.5
 _ROUGH = {"wait-fence": TTL + MARGIN}
@@ -37,14 +38,52 @@ def journal_folder(topology: str, plan: str) -> Path:
     return Path(home) / topology / plan
 
 
-class Journal:
-    """One run's events, kept in memory and appended to a file as they come."""
+class Lines:
+    """One run's events, kept in memory. `began`: the monotonic time that `at`, in seconds, counts from."""
 
-    def __init__(self, decision: Decision, topology: str, by: str, warn: Callable[[str], None]) -> None:
+    def __init__(self, began: float | None = None) -> None:
         self.lines: list[dict[str, object]] = []
+        self._began = time.monotonic() if began is None else began
+        self._lock = threading.Lock()
+
+    def event(self, event: Event, output: str = "") -> None:
+        """`output`: what a callout wrote, masked and bounded."""
+        action = event.action
+        line: dict[str, object] = {"event": event.what, "id": action.id, "verb": action.verb}
+        if event.what in ("start", "skipped"):
+            line |= {"sentence": action.sentence, "group": action.group}
+            line |= {name: action.of[name] for name in ("vm", "host") if name in action.of}
+        if event.what != "start":
+            line["seconds"] = round(event.seconds, 3)
+        if event.detail:
+            line["detail"] = event.detail
+        if output:
+            line["output"] = output
+        self.write(line)
+
+    def up(self, action: Action) -> None:
+        """The host has started the action's VM: whether it is well is looked at from now on."""
+        self.write({"event": "up", "id": action.id, "verb": action.verb})
+
+    def write(self, line: dict[str, object]) -> None:
+        with self._lock:
+            self._keep(line)
+
+    def _keep(self, line: dict[str, object]) -> dict[str, object]:
+        whole = {"time": keys.stamp(keys.now()), "at": round(time.monotonic() - self._began, 3), **line}
+        self.lines.append(whole)
+        return whole
+
+
+class Journal(Lines):
+    """The same, appended to a file as they come."""
+
+    def __init__(
+        self, decision: Decision, topology: str, by: str, warn: Callable[[str], None], began: float | None = None
+    ) -> None:
+        super().__init__(began)
         self.path: Path | None = None
         self._file: TextIO | None = None
-        self._lock = threading.Lock()
         self._warn = warn
         started = keys.now()
         folder = journal_folder(topology, decision.plan)
@@ -57,27 +96,13 @@ class Journal:
             warn(f"the journal cannot be kept in {folder} ({error.strerror}); the move goes on without a local copy")
         self.write({"event": "run", "by": by, "decision": decision.document()})
 
-    def event(self, event: Event, output: str = "") -> None:
-        """`output`: what a callout wrote, masked and bounded."""
-        line: dict[str, object] = {"event": event.what, "id": event.action.id, "verb": event.action.verb}
-        if event.what == "start":
-            line["sentence"] = event.action.sentence
-        else:
-            line["seconds"] = round(event.seconds, 3)
-        if event.detail:
-            line["detail"] = event.detail
-        if output:
-            line["output"] = output
-        self.write(line)
-
     def write(self, line: dict[str, object]) -> None:
         with self._lock:
-            line = {"time": keys.stamp(keys.now()), **line}
-            self.lines.append(line)
+            whole = self._keep(line)
             if self._file is None:
                 return
             try:
-                self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                self._file.write(json.dumps(whole, ensure_ascii=False) + "\n")
                 self._file.flush()
             except OSError as error:
                 # A full disk, say: what is not written out yet goes with the file.

@@ -41,6 +41,7 @@ from dr_provider.reconcile.frozen import thaw_frozen, thaw_left_frozen
 from dr_provider.reconcile.graph import Event, GraphResult, run_graph
 from dr_provider.reconcile.journal import Journal, estimate
 from dr_provider.reconcile.lease import HeldLease, hold_lease, left_behind
+from dr_provider.reconcile.reports.account import Account
 from dr_provider.reconcile.resumed import Resumed, found_unfinished
 from dr_provider.reconcile.status import status_document
 from dr_provider.reconcile.stored import store_topology
@@ -70,6 +71,7 @@ class Outcome:
     steps: tuple[dict[str, object], ...] = ()
     journal: str | None = None
     resumed: Resumed | None = None
+    report: str | None = None
 
     def document(self) -> dict[str, object]:
         """The decision's shape (SPEC.md) with what came of it."""
@@ -85,6 +87,7 @@ class Outcome:
             "steps": list(self.steps),
             "resumed": {"since": self.resumed.since, "by": self.resumed.by} if self.resumed else None,
             "journal": self.journal,
+            "report": self.report,
             "status": self.status,
         }
 
@@ -107,7 +110,8 @@ def run_plan(world: World, plan: str, want: Want, *, decided: Callable[[Decision
 
     `decided` is told the decision that is about to be run.
     """
-    started = time.monotonic()
+    account = Account(world, plan, want)
+    started = account.began
     first = decide_plan(world, plan, want)
     if first.refused:
         raise Refused(first.refused)
@@ -117,17 +121,19 @@ def run_plan(world: World, plan: str, want: Want, *, decided: Callable[[Decision
         thaw_left_frozen(world, plan)
         return _outcome(world, plan, first, started, failures=first.degraded)
     _make_arrays(world, first)
-    with stopping.busy(), hold_lease(world, plan, f"{first.kind} of plan {plan}") as lease:
+    with stopping.busy(), account, hold_lease(world, plan, f"{first.kind} of plan {plan}") as lease:
         thaw_frozen(world, plan)
         # The estimate is of the same move, and reading journals for it anew would only cost time under the lease.
-        decision = replace(decide(world.view(plan), want), estimate=first.estimate)
+        decision = account.decision = replace(decide(world.view(plan), want), estimate=first.estimate)
         if decision.refused:
             raise Refused(decision.refused)
         check_callouts(world.view(plan), decision)
         if decided is not None:
             decided(decision)
-        outcome = _carry_out(world, plan, want, decision, lease, started)
-        return replace(outcome, remarks=(*outcome.remarks, *chain(*end_due_drills(world, plan, lease))))
+        outcome = _carry_out(world, plan, want, decision, lease, account)
+        drills = chain(*end_due_drills(world, plan, lease))
+        outcome = account.outcome = replace(outcome, remarks=(*outcome.remarks, *drills))
+    return replace(outcome, report=account.path)
 
 
 def _make_arrays(world: World, decision: Decision) -> None:
@@ -150,11 +156,14 @@ def _bookkeeping_due(world: World, plan: str, want: Want) -> bool:
     return view.epoch is not None and world.topology_changed(plan)
 
 
-def _carry_out(world: World, plan: str, want: Want, decision: Decision, lease: HeldLease, started: float) -> Outcome:
-    view = world.view(plan)
-    journal = Journal(decision, world.topology.name, want.by, lambda line: world.progress(f"plan {plan}: {line}"))
-    run = Run(world, view, decision, want, lease, view.claim, stopping.requested)
+def _carry_out(world: World, plan: str, want: Want, decision: Decision, lease: HeldLease, account: Account) -> Outcome:
+    view, started = world.view(plan), account.began
+    journal = Journal(
+        decision, world.topology.name, want.by, lambda line: world.progress(f"plan {plan}: {line}"), started
+    )
+    run = Run(world, view, decision, want, lease, view.claim, stopping.requested, lines=journal)
     resumed = found_unfinished(view, lease)
+    account.run, account.journal, account.resumed = run, journal, resumed
     if resumed is not None:
         run.remark(resumed.sentence)
     if run.claim is not None and decision.point is not None and run.claim.point != decision.point:

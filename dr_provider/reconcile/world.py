@@ -76,6 +76,8 @@ class World:
     sleep: Callable[[float], None] = time.sleep
     asking: Asking = field(default=_nobody_here)
     """How a prompt is asked on the terminal where the move runs."""
+    reported: dict[str, str] = field(default_factory=dict)
+    """The page of the last report that was written on a plan."""
     _seen: Observation | None = None
     _at: float = 0.0
     _changed: dict[str, bool] = field(default_factory=dict)

@@ -141,6 +141,8 @@ def start(run: Run, action: Action) -> str:
     for attempt in range(RETRIES + 1 if retry else 1):
         try:
             run.world.fleet.host(host).start(vm)
+            if spec.health is not None:
+                run.lines.up(action)
             return wait_until_well(run.world.fleet, host, vm, spec, run.stop)
         except Stopped:
             raise
