@@ -21,7 +21,7 @@ from dr_provider.hypervisors.libvirt.metadata import NAMESPACE, PREFIX, as_text
 from dr_provider.model.errors import BadInput
 from dr_provider.model.vm import DiskAttachment, VmDefinition
 
-__all__ = ["Rendered", "disk_what", "render", "secret_name"]
+__all__ = ["Rendered", "disk_what", "render", "secret_name", "unmarked"]
 
 _SERIAL = re.compile(r"[^A-Za-z0-9_.+-]")
 _SERIAL_LENGTH = 20
@@ -66,21 +66,37 @@ def render(
         uuid.UUID(definition.uuid)
     except ValueError:
         raise BadInput(f"VM {definition.name}: its uuid {definition.uuid!r} is not one; nothing was done") from None
-    disks = [_disk(definition, disk, number) for number, disk in enumerate(definition.disks)]
     values = {
-        "vm": definition,
-        "facts": facts,
-        "disks": disks,
-        "block": options.get("disks") == "block",
-        "boot": options.get("boot"),
-        "networks": frozenset(networks),
+        **_values(definition, facts, options, networks),
         "log": f"/var/log/libvirt/qemu/{definition.name}.console.log" if log else "",
-        "namespace": NAMESPACE,
-        "prefix": PREFIX,
+        "marked": True,
     }
     template = _template().get_template("domain.xml.j2")
     digest = hashlib.sha256(template.render(values, record="", rendered="").encode()).hexdigest()[:32]
     return Rendered(template.render(values, record=as_text(definition), rendered=digest), digest)
+
+
+def unmarked(
+    definition: VmDefinition, facts: Facts, options: Mapping[str, object], networks: Collection[str] = ()
+) -> str:
+    """The same domain without the mark that it is ours: for `virsh define` by hand. The driver leaves it alone."""
+    values = {**_values(definition, facts, options, networks), "log": "", "marked": False}
+    return _template().get_template("domain.xml.j2").render(values)
+
+
+def _values(
+    definition: VmDefinition, facts: Facts, options: Mapping[str, object], networks: Collection[str]
+) -> dict[str, object]:
+    return {
+        "vm": definition,
+        "facts": facts,
+        "disks": [_disk(definition, disk, number) for number, disk in enumerate(definition.disks)],
+        "block": options.get("disks") == "block",
+        "boot": options.get("boot"),
+        "networks": frozenset(networks),
+        "namespace": NAMESPACE,
+        "prefix": PREFIX,
+    }
 
 
 def secret_name(vm: str, role: str) -> str:

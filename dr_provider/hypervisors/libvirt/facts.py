@@ -11,8 +11,9 @@ from dr_provider.hypervisors.libvirt.link import Work
 from dr_provider.hypervisors.room import Size
 from dr_provider.model.errors import NotReady
 
-__all__ = ["Facts", "read_facts"]
+__all__ = ["Facts", "facts_unseen", "read_facts"]
 
+_INITIATOR = "iqn.2026-11.io.dr:"
 _MACHINES = {"x86_64": "q35", "aarch64": "virt", "riscv64": "virt", "ppc64le": "pseries", "s390x": "s390-ccw-virtio"}
 _CPU_MODELS = {"x86_64": ("Westmere", "Nehalem", "Conroe")}
 """Models that any host of the last ten years can give, by Intel or AMD, with KVM or without; the first has what Linux
@@ -45,12 +46,26 @@ def read_facts(work: Work, options: Mapping[str, object], where: str) -> Facts:
     kind = "kvm" if "kvm" in kinds[0] else "qemu" if "qemu" in kinds[0] else sorted(kinds[0])[0]
     machine = str(options.get("machine") or _MACHINES.get(arch, ""))
     return Facts(
-        initiator=str(options.get("initiator") or f"iqn.2026-11.io.dr:{(root.findtext('host/uuid') or '').lower()}"),
+        initiator=str(options.get("initiator") or f"{_INITIATOR}{(root.findtext('host/uuid') or '').lower()}"),
         size=_size(work, options),
         kind=kind,
         arch=arch,
         machine=machine,
         model=str(options["cpuModel"]) if options.get("cpuModel") else _model(work, arch, machine, kind),
+    )
+
+
+def facts_unseen(options: Mapping[str, object], host: str) -> Facts:
+    """What is likely of a host that nobody can ask, for a domain that is defined by hand: an x86-64 host with KVM. QEMU logs in by whatever initiator
+    name its domain gives it, so one that is made of the host's name does as well; with `disks: block` it is the host's own that counts."""
+    arch = "x86_64"
+    return Facts(
+        initiator=str(options.get("initiator") or f"{_INITIATOR}{host}"),
+        size=Size(0, 0),
+        kind="kvm",
+        arch=arch,
+        machine=str(options.get("machine") or _MACHINES[arch]),
+        model=str(options.get("cpuModel") or _CPU_MODELS[arch][0]),
     )
 
 

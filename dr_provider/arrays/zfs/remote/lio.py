@@ -20,9 +20,40 @@ from typing import Any
 from .core import Context, Done, Fault, command, environment
 from .exports import LUN, Export
 
-__all__ = ["Lio"]
+__all__ = ["Lio", "offering", "taking_away"]
 
 _CONFIGFS = "/sys/kernel/config/target"
+
+
+def offering(iqn: str, path: str, initiator: str, portal: tuple[str, str], chap: Mapping[str, Any] | None) -> list[str]:
+    """targetcli's lines that offer a file to one initiator at a portal (host, port). Raises Fault (BadInput)."""
+    group, name = f"/iscsi/{iqn}/tpg1", _backstore(iqn)
+    lines = [
+        "set global auto_save_on_exit=false",
+        "set global auto_add_default_portal=false",
+        "set global auto_add_mapped_luns=false",
+        f"/backstores/fileio create name={name} file_or_dev={_word(path)} write_back=false sparse=true",
+        f"/iscsi create {_word(iqn)}",
+        f"{group} set attribute generate_node_acls=0 demo_mode_write_protect=1 authentication={1 if chap else 0}",
+        f"{group}/luns create storage_object=/backstores/fileio/{name} lun={LUN} add_mapped_luns=false",
+        f"{group}/acls create wwn={_word(initiator)} add_mapped_luns=false",
+        f"{group}/acls/{_word(initiator)} create mapped_lun={LUN} tpg_lun_or_backstore={LUN}",
+    ]
+    if chap:
+        user, password = _word(str(chap["user"])), _word(str(chap["password"]))
+        lines.append(f"{group}/acls/{_word(initiator)} set auth userid={user} password={password}")
+    host, port = portal
+    return [*lines, f"{group}/portals create ip_address={_word(host)} ip_port={_word(port)}", f"{group} enable"]
+
+
+def taking_away(iqn: str) -> list[str]:
+    """targetcli's lines that end a target. Raises Fault (BadInput)."""
+    return [
+        "set global auto_save_on_exit=false",
+        f"/iscsi/{_word(iqn)}/tpg1 disable",  # ends its sessions, and waits for what they write
+        f"/iscsi delete {_word(iqn)}",
+        f"/backstores/fileio delete {_backstore(iqn)}",
+    ]
 
 
 class Lio:
@@ -41,7 +72,7 @@ class Lio:
         self._feed = feed or _targetcli
         self._chap = settings.get("chap") or None
         host, _, port = str(settings.get("portal") or "0.0.0.0:3260").rpartition(":")
-        self._portal = (host.strip("[]"), port)
+        self._portal = host.strip("[]"), port
 
     def show(self) -> dict[str, Export]:
         if not self._root.is_dir():
@@ -67,42 +98,16 @@ class Lio:
             if (there.path, there.initiators) == (path, (initiator,)) and self._settled(iqn, initiator):
                 return
             self.unexport(iqn)
-        group, name = f"/iscsi/{iqn}/tpg1", _backstore(iqn)
-        lines = [
-            "set global auto_save_on_exit=false",
-            "set global auto_add_default_portal=false",
-            "set global auto_add_mapped_luns=false",
-            f"/backstores/fileio create name={name} file_or_dev={_word(path)} write_back=false sparse=true",
-            f"/iscsi create {_word(iqn)}",
-            f"{group} set attribute generate_node_acls=0 demo_mode_write_protect=1 authentication={1 if self._chap else 0}",
-            f"{group}/luns create storage_object=/backstores/fileio/{name} lun={LUN} add_mapped_luns=false",
-            f"{group}/acls create wwn={_word(initiator)} add_mapped_luns=false",
-            f"{group}/acls/{_word(initiator)} create mapped_lun={LUN} tpg_lun_or_backstore={LUN}",
-        ]
-        if self._chap:
-            user, password = _word(str(self._chap["user"])), _word(str(self._chap["password"]))
-            lines.append(f"{group}/acls/{_word(initiator)} set auth userid={user} password={password}")
-        host, port = self._portal
-        lines += [f"{group}/portals create ip_address={_word(host)} ip_port={_word(port)}", f"{group} enable"]
-        done = self._feed(self._ctx, lines)
+        done = self._feed(self._ctx, offering(iqn, path, initiator, self._portal, self._chap))
         there = self.show().get(iqn)
         if there is None or (there.path, there.initiators) != (path, (initiator,)) or not self._settled(iqn, initiator):
             raise self._fault(f"offering {path} as {iqn}", done)
 
     def unexport(self, iqn: str) -> None:
-        name = _backstore(iqn)
-        stores = list(self._root.glob(f"core/fileio_*/{name}"))
+        stores = list(self._root.glob(f"core/fileio_*/{_backstore(iqn)}"))
         if iqn not in self.show() and not stores:
             return
-        done = self._feed(
-            self._ctx,
-            [
-                "set global auto_save_on_exit=false",
-                f"/iscsi/{_word(iqn)}/tpg1 disable",  # ends its sessions, and waits for what they write
-                f"/iscsi delete {_word(iqn)}",
-                f"/backstores/fileio delete {name}",
-            ],
-        )
+        done = self._feed(self._ctx, taking_away(iqn))
         if iqn in self.show() or any(store.exists() for store in stores):
             raise self._fault(f"taking {iqn} away", done)
 

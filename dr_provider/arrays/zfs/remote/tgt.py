@@ -20,7 +20,7 @@ from typing import Any
 from .core import Context, Done, Fault, attempt, fault_of
 from .exports import LUN, Export
 
-__all__ = ["Tgt"]
+__all__ = ["Tgt", "command", "making", "offering", "taking_away"]
 
 _TARGET = re.compile(r"Target (\d+): (\S+)")
 _TRIES = 20  # targets that others may make between our look and our word
@@ -69,6 +69,37 @@ def parse(text: str) -> list[_Seen]:
     return found
 
 
+def command(op: str, mode: str, *words: str) -> list[str]:
+    """tgtadm's command line of a step."""
+    return ["tgtadm", "--lld", "iscsi", "--op", op, "--mode", mode, *words]
+
+
+def making(tid: int, iqn: str) -> list[str]:
+    """The step that makes a target: op, mode and the rest of its words."""
+    return ["new", "target", "--tid", str(tid), "--targetname", iqn]
+
+
+def taking_away(tid: int) -> list[str]:
+    """The step that ends a target with its sessions."""
+    return ["delete", "target", "--force", "--tid", str(tid)]
+
+
+def offering(tid: int, iqn: str, path: str, initiator: str, user: str | None) -> list[list[str]]:
+    """The steps that offer a file to one initiator, in their order; `user`: the CHAP account that is asked for."""
+    one = ["--tid", str(tid)]
+    # tgt's own are made of the tid: two arrays' disks would look like two paths to one disk.
+    serial = hashlib.sha256(iqn.encode()).hexdigest()[:20]
+    params = f"scsi_id={serial},scsi_sn={serial}"
+    return [
+        making(tid, iqn),
+        ["new", "logicalunit", *one, "--lun", str(LUN), "--bstype", "rdwr", "--backing-store", path],
+        ["update", "logicalunit", *one, "--lun", str(LUN), "--params", params],
+        *([["bind", "account", *one, "--user", user]] if user else []),
+        # The last step: before it nobody can log in.
+        ["bind", "target", *one, "--initiator-name", initiator],
+    ]
+
+
 class Tgt:
     def __init__(self, ctx: Context, settings: Mapping[str, Any]) -> None:
         self._ctx = ctx
@@ -90,15 +121,8 @@ class Tgt:
             self._delete(seen)
             targets.remove(seen)
         tid = self._new_target(iqn, {target.tid for target in targets})
-        one = ["--tid", str(tid)]
-        self._run("new", "logicalunit", *one, "--lun", str(LUN), "--bstype", "rdwr", "--backing-store", path)
-        # tgt's own are made of the tid: two arrays' disks would look like two paths to one disk.
-        serial = hashlib.sha256(iqn.encode()).hexdigest()[:20]
-        self._run("update", "logicalunit", *one, "--lun", str(LUN), "--params", f"scsi_id={serial},scsi_sn={serial}")
-        if user:
-            self._run("bind", "account", *one, "--user", user[0])
-        # The last step: before it nobody can log in.
-        self._run("bind", "target", *one, "--initiator-name", initiator)
+        for words in offering(tid, iqn, path, initiator, user[0] if user else None)[1:]:
+            self._run(*words)
 
     def unexport(self, iqn: str) -> None:
         for seen in self._there():
@@ -123,7 +147,7 @@ class Tgt:
         """Make a target under a free number. The array's lock keeps our own runs apart; others of the machine may still be faster."""
         for _ in range(_TRIES):
             tid = next(number for number in range(1, len(taken) + 2) if number not in taken)
-            done = self._attempt("new", "target", "--tid", str(tid), "--targetname", iqn)
+            done = self._attempt(*making(tid, iqn))
             if done.status == 0:
                 return tid
             if "already exists" not in done.err:
@@ -143,7 +167,7 @@ class Tgt:
         """Force a target away; with writes under way tgtd says that it is active, and they end in a moment."""
         end = time.monotonic() + max(0.0, self._ctx.left() - 1.0)
         while True:
-            done = self._attempt("delete", "target", "--force", "--tid", str(seen.tid))
+            done = self._attempt(*taking_away(seen.tid))
             if done.status == 0 or "can't find the target" in done.err:
                 break
             if "still active" not in done.err or time.monotonic() >= end:
@@ -188,7 +212,7 @@ class Tgt:
     # -- words ------------------------------------------------------------------------------------------
 
     def _attempt(self, op: str, mode: str, *words: str) -> Done:
-        return attempt(self._ctx, ["tgtadm", "--lld", "iscsi", "--op", op, "--mode", mode, *words])
+        return attempt(self._ctx, command(op, mode, *words))
 
     def _repeat(self, op: str, mode: str, *words: str) -> None:
         """A step that may have been done by a run that was cut."""

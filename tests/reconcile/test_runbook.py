@@ -1,0 +1,408 @@
+"""The runbook as data and as Markdown, word for word for two topologies; and that what is typed by hand is what the drivers would do.
+
+A wanted change of the Markdown is written anew with DR_GOLDEN=write and read in the difference before it is committed.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dr_provider.arrays.base import Array
+from dr_provider.arrays.registry import open_array
+from dr_provider.arrays.zfs.byhand import HandLun, HandZfs
+from dr_provider.cli.runbook import render
+from dr_provider.hypervisors.libvirt.domain import render as domain
+from dr_provider.hypervisors.libvirt.facts import facts_unseen
+from dr_provider.model.loader import parse
+from dr_provider.model.topology import Topology
+from dr_provider.reconcile.decision import Decision
+from dr_provider.reconcile.definitions import vm_definition
+from dr_provider.reconcile.runbook import runbook
+from dr_provider.reconcile.runbook_hands import likely_hosts
+from dr_provider.reconcile.runbook_moves import Known
+from tests.support.situations import OWNER, answer, shop, view
+from tests.support.topologies import topology_document
+
+GOLDEN = Path(__file__).parent / "golden"
+MADE = "2026-03-02T18:00:00.000Z"
+KNOWN = Known(
+    active="east",
+    epoch=3,
+    since="2026-03-01T07:30:00.000Z",
+    phase="steady",
+    protected=True,
+    points={"east": ("e3-s8-0b1c2d3e", "2026-03-02T17:45:00.000Z"), "west": ("e3-s7-0a1b2c3d", "2026-03-02T17:30:00.000Z")},
+    hosts={"db": "west-2", "app": "west-1"},
+)  # fmt: skip
+
+REAL: dict[str, Any] = {
+    "version": 1,
+    "name": "shop-prod",
+    "contacts": [{"name": "Operations desk", "phone": "+1 555 0100", "role": "on call day and night"}],
+    "sites": {"east": {}, "west": {}},
+    "arrays": {
+        f"{site}-a": {
+            "site": site,
+            "driver": "zfs",
+            "endpoints": [f"ssh://root@10.0.{n}.10:2222"],
+            "pool": "tank",
+            "ssh": {"identity": "/keys/dr"},
+            "luns": {"portal": f"10.0.{n}.10", "chap": {"user": "dr", "password": "env:DR_CHAP"}},
+        }
+        for n, site in enumerate(("east", "west"), 1)
+    },
+    "hosts": {
+        f"{site}-{k}": {"site": site, "driver": "libvirt", "uri": f"qemu+ssh://root@10.0.{n}.{10 + k}/system", "memory": "64GiB"}
+        for n, site in enumerate(("east", "west"), 1)
+        for k in (1, 2)
+    },
+    "networks": {
+        "prod": {
+            "east": {"bridge": "br-prod", "gateway": "10.0.1.1", "dns": "10.0.1.53"},
+            "west": {"bridge": "br-dmz", "gateway": "10.0.2.1", "dns": ["10.0.2.53", "10.0.1.53"]},
+            "drill": "br-drill",
+        }
+    },
+    "volumes": {name: {"size": "100GiB", "home": "east-a", "copies": ["west-a"]} for name in ("files", "shop")},
+    "vms": {
+        "db": {
+            "cpus": 8,
+            "memory": "16GiB",
+            "at": {"west": {"cpus": 4, "memory": "8GiB", "startDelay": "30s"}},
+            "disks": {"root": {"volume": "shop", "size": "20GiB"}, "data": {"volume": "files", "size": "60GiB"}},
+            "nics": [{"network": "prod", "address": {"east": "10.0.1.50/24", "west": "10.0.2.50/24"}, "names": "db.shop.example.org"}],
+            "health": {"tcp": 5432, "within": "3m"},
+        },
+        "app": {
+            "cpus": 2,
+            "memory": "4GiB",
+            "disks": {"root": {"volume": "shop", "size": "10GiB"}},
+            "nics": [{"network": "prod"}],
+            "health": {"agent": True},
+        },
+    },
+    "plans": {
+        "shop": {
+            "sites": ["east", "west"],
+            "tiers": [{"members": ["db"], "onFailure": "retry"}, {"members": ["app"], "after": ["db"]}],
+            "backup": {"every": "15m"},
+            "replicate": {"every": "5m"},
+            "rpo": "15m",
+            "contacts": [{"name": "Ana | Miller", "role": "gives the word", "mail": "ana@example.org"}],
+        }
+    },
+}  # fmt: skip
+
+
+def real(change: Callable[[dict[str, Any]], None] = lambda doc: None) -> Topology:
+    document = copy.deepcopy(REAL)
+    change(document)
+    return parse(json.dumps(document), source="real", base=Path("/lab"))
+
+
+def embedded() -> Topology:
+    document = topology_document(name="shop-test", health={"tcp": 80, "within": "1m"})
+    return parse(json.dumps(document), source="embedded", base=Path("/lab"))
+
+
+class Drivers:
+    """The real drivers of the arrays; none of them is connected."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+
+    def array(self, name: str) -> Array:
+        return open_array(self._topology.arrays[name], timeout=1.0)
+
+
+def book(topology: Topology, known: Known = KNOWN, to: str | None = None) -> dict[str, Any]:
+    return runbook(topology, "shop", to, known, MADE).document()
+
+
+@pytest.mark.parametrize(
+    ("name", "topology", "known"),
+    [("runbook-embedded.md", embedded, KNOWN), ("runbook-zfs.md", real, KNOWN), ("runbook-dark.md", embedded, Known(silent={"west-a": "array west-a at west gives no answer within 1 s"}))],
+)  # fmt: skip
+def test_word_for_word(name: str, topology: Callable[[], Topology], known: Known) -> None:
+    text = render(book(topology(), known), "md")
+    if os.environ.get("DR_GOLDEN") == "write":
+        (GOLDEN / name).write_text(text, encoding="utf-8")
+    assert text == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+def test_the_page_says_the_same_and_loads_nothing() -> None:
+    document = book(real(lambda doc: doc["contacts"].append({"name": "<script>alert(1)</script>"})))
+    page = render(document, "html")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert not re.search(r"(src|href)=\"(?!#)|url\(|@import", page)
+    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    wanted = [
+        document["topology"],
+        "Ana | Miller",
+        "10.0.2.50/24",
+        "db.shop.example.org",
+        "env:DR_CHAP",
+        "e3-s7-0a1b2c3d",
+    ]
+    wanted += [step["title"] for move in document["moves"] for step in move["steps"]]
+    for text in wanted:
+        assert text in shown, text
+    keys = {key for move in document["moves"] for step in move["steps"] for key in step["byHand"]}
+    assert keys == {step["key"] for part in ("steps", "back") for step in document["byHand"][part]}
+    assert all(f'id="{key}"' in page for key in keys), "each reference leads somewhere"
+
+
+def test_no_secret_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DR_CHAP", "hunter2hunter2")
+    for shape in ("md", "html"):
+        text = render(book(real()), shape)
+        assert "hunter2" not in text
+        assert "env:DR_CHAP" in text
+
+
+def test_where_nobody_answers_what_is_not_known_is_said() -> None:
+    now = book(real(), Known(silent={"east-a": "gives no answer within 1 s"}))["now"]
+    assert now["activeSite"] is None
+    assert [said.partition(":")[0] for said in now["notKnown"]] == [
+        "where the plan is active",
+        "the number that the operator's word begins with",
+        "the newest recovery point at east",
+        "the newest recovery point at west",
+        "east-a",
+    ]
+    assert book(real())["now"]["notKnown"] == []
+
+
+@pytest.mark.parametrize(
+    ("active", "to", "way", "back"),
+    [
+        ("east", None, ("east", "west"), "dr failback shop"),
+        (None, None, ("east", "west"), "dr failback shop"),
+        ("west", None, ("west", "east"), "dr failover shop --to west"),
+        ("east", "east", ("west", "east"), "dr failover shop --to west"),
+        ("west", "west", ("east", "west"), "dr failback shop"),
+    ],
+)
+def test_it_leads_from_where_the_plan_is(active: str | None, to: str | None, way: tuple[str, str], back: str) -> None:
+    document = book(real(), Known(active=active, epoch=1 if active else None), to)
+    assert (document["from"], document["to"]) == way
+    assert [(move["kind"], move["from"], move["to"]) for move in document["moves"]] == [
+        ("planned", *way),
+        ("disaster", *way),
+        ("failback", *reversed(way)),
+    ]
+    assert document["moves"][2]["commands"]["dr"][-1] == back
+
+
+# -- the steps are those of a decision ----------------------------------------------------------------
+
+
+def decided() -> Iterator[tuple[str, Decision]]:
+    yield "planned", answer(view(), "west")
+    yield "disaster", answer(view(silent=("east",)), "west", word="1: power lost")
+    yield "disaster", answer(view(silent=("east-1", "east-2")), "west")
+
+
+@pytest.mark.parametrize(("kind", "decision"), list(decided()), ids=["planned", "site lost", "hosts lost"])
+def test_every_action_of_a_decision_is_a_step_in_the_same_order(kind: str, decision: Decision) -> None:
+    assert (decision.kind, decision.refused) == (kind, ())
+    made = runbook(shop(), "shop", "west", KNOWN, MADE)
+    steps = next(section for section in made.sections if section.kind == kind).steps
+    at = {verb: number for number, step in enumerate(steps) for verb in step.verbs}
+    order = [at[action.verb] for action in decision.actions]
+    assert order == sorted(order)
+
+
+# -- by hand ------------------------------------------------------------------------------------------
+
+
+def blocks(document: dict[str, Any], *keys: str) -> list[dict[str, Any]]:
+    steps = [step for part in ("steps", "back", "after") for step in document["byHand"][part]]
+    return [block for step in steps if step["key"] in keys for block in step["blocks"]]
+
+
+@pytest.mark.parametrize("service", ["tgt", "lio"])
+@pytest.mark.parametrize("sudo", [False, True])
+def test_every_block_is_a_shell_text(service: str, sudo: bool) -> None:
+    def change(doc: dict[str, Any]) -> None:
+        for array in doc["arrays"].values():
+            array["luns"]["service"] = service
+            array["sudo"] = sudo
+
+    document = book(real(change))
+    every = blocks(document, *(step["key"] for part in ("steps", "back", "after") for step in document["byHand"][part]))
+    text = "\n".join(line for block in every for line in block["commands"])
+    done = subprocess.run(["sh", "-n"], input=text, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("targetcli" in text) == (service == "lio")
+    assert ("tgtadm" in text) == (service == "tgt")
+    assert ("sudo zfs" in text) == sudo
+
+
+def test_a_domain_by_hand_is_the_drivers_without_its_mark() -> None:
+    topology = real()
+    document = book(topology)
+    texts = [block["commands"] for block in blocks(document, "H6")]
+    found = {}
+    for lines in texts:
+        at = lines.index(next(line for line in lines if line.startswith("cat > ")))
+        root = ET.fromstring("\n".join(lines[at + 1 : lines.index("END")]))
+        found[str(root.findtext("name"))] = root
+    assert set(found) == {"db-byhand", "app-byhand"}
+    drivers: Any = Drivers(topology)
+    for vm, host in (("db", "west-2"), ("app", "west-1")):
+        definition = vm_definition(drivers, topology, vm, "west", OWNER)
+        text = domain(
+            definition, facts_unseen(topology.hosts[host].options, host), topology.hosts[host].options, (), log=False
+        ).xml
+        root, theirs = found[f"{vm}-byhand"], ET.fromstring(text)
+        assert root.find("metadata") is None, "dr leaves it alone"
+        theirs.remove(theirs.find("metadata"))  # type: ignore[arg-type]
+        for part in ("name", "uuid"):
+            assert root.findtext(part) != theirs.findtext(part)
+            root.find(part).text = theirs.find(part).text = ""  # type: ignore[union-attr]
+        for ours, source in zip(root.iter("source"), theirs.iter("source"), strict=True):
+            auth = source.find("auth")
+            if auth is not None:
+                source.remove(auth)  # by hand no password is asked for
+            if source.get("name"):
+                # The same LUN of the clone.
+                assert ours.get("name") == str(source.get("name")).replace("west-a:", "west-a:byhand-")
+                ours.set("name", str(source.get("name")))
+        assert ET.canonicalize(ET.tostring(root), strip_text=True) == ET.canonicalize(
+            ET.tostring(theirs), strip_text=True
+        )
+
+
+STUB = r"""#!/bin/sh
+# zfs, as far as it lists: two generations of vol "shop", a retired point, one that only one volume has, one that is not sealed.
+echo "zfs $*" >> "$LOG"
+case "$*" in
+"list -H -t filesystem -o name -r tank/dr/vols")
+  printf '%s\n' tank/dr/vols tank/dr/vols/shop tank/dr/vols/shop/files tank/dr/vols/shop/shop tank/dr/vols/shop/shop.R2 tank/dr/vols/shop/shop.R10 tank/dr/vols/shop/shop-old;;
+"list -H -t snapshot -o name,dr:point,dr:seal -r tank/dr/vols/shop/shop.R10")
+  printf '%s\t%s\t%s\n' shop.R10@e1-s9-aa 1a:x 1a:y shop.R10@e1-s10-bb 1a:x 1a:y shop.R10@e2-s1-cc 1a:x - shop.R10@_hidden - - shop.R10@e1-s11-dd - 1a:y;;
+"list -H -t snapshot -o name,dr:point,dr:seal -r tank/dr/vols/shop/files")
+  printf '%s\t%s\t%s\n' files@e1-s9-aa 1a:x 1a:y files@e1-s10-bb 1a:x 1a:y files@e2-s1-cc 1a:x 1a:y;;
+"list -H -t snapshot -o name -r tank/dr/vols/shop/shop.R10") printf '%s\n' shop.R10@e1-s9-aa shop.R10@e1-s10-bb;;
+"list -H -t snapshot -o name -r tank/dr/vols/shop/files") printf '%s\n' files@e1-s9-aa files@e2-s1-cc;;
+"get -H -o value mountpoint "*) echo "/$6";;
+"get -H -o value origin "*) echo "tank/dr/vols/shop/x@e1-s10-bb";;
+"receive "*) cat > /dev/null;;
+esac
+"""
+OTHERS = {
+    "ssh": '#!/bin/sh\n[ "$1" = -n ] && shift\nfor last; do :; done\necho "ssh $1 $2 $3" >> "$LOG"\nexec sh -c "$last"\n',
+    "tgtadm": '#!/bin/sh\necho "tgtadm $*" >> "$LOG"\ncase "$*" in *"--op show"*) printf "Target 7: %s\\n" iqn.2026-11.io.dr:east-a:shop:app.root;; esac\n',
+    "zpool": "#!/bin/sh\n",
+    "systemctl": "#!/bin/sh\n",
+}
+
+
+@pytest.fixture
+def typed(tmp_path: Path) -> Callable[..., list[str]]:
+    """Type blocks into one shell, and see what came of it."""
+    for name, text in {"zfs": STUB, **OTHERS}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    shell = shutil.which("sh") or "/bin/sh"
+
+    def run(*some: dict[str, Any], more: str = "") -> list[str]:
+        log = tmp_path / "log"
+        log.write_text("", encoding="utf-8")
+        text = "\n".join([line for block in some for line in block["commands"]] + [more])
+        env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "LOG": str(log)}
+        done = subprocess.run([shell], input=text, text=True, capture_output=True, env=env, check=False)
+        assert done.stderr == ""
+        return [*log.read_text(encoding="utf-8").splitlines(), done.stdout]
+
+    return run
+
+
+def test_the_newest_point_that_all_volumes_have_is_opened_as_clones_of_the_drivers_datasets(typed: Any) -> None:
+    said = typed(*blocks(book(real()), "H4", "H5"))
+    assert [line for line in said if " clone " in line or " mount " in line] == [
+        "zfs clone -o canmount=noauto -o readonly=off tank/dr/vols/shop/files@e1-s10-bb tank/dr/copies/byhand-files",
+        "zfs mount tank/dr/copies/byhand-files",
+        "zfs clone -o canmount=noauto -o readonly=off tank/dr/vols/shop/shop.R10@e1-s10-bb tank/dr/copies/byhand-shop",
+        "zfs mount tank/dr/copies/byhand-shop",
+    ]
+    offered = [line for line in said if "--backing-store" in line or "--initiator-name" in line]
+    assert [line.rpartition(" ")[2] for line in offered] == [
+        "/tank/dr/copies/byhand-files/luns/db.data.img",
+        "iqn.2026-11.io.dr:west-2",
+        "/tank/dr/copies/byhand-shop/luns/db.root.img",
+        "iqn.2026-11.io.dr:west-2",
+        "/tank/dr/copies/byhand-shop/luns/app.root.img",
+        "iqn.2026-11.io.dr:west-1",
+    ]
+    assert not [line for line in said if re.search(r"rollback|destroy|promote|zfs set", line)], (
+        "nothing of dr's is changed"
+    )
+
+
+def test_the_last_state_is_sent_to_the_datasets_that_the_peer_has(typed: Any) -> None:
+    said = typed(*blocks(book(real()), "H3"))
+    # Which end of a pipe writes its line first is chance.
+    assert sorted(line for line in said if re.search(r"^zfs (snapshot|send|receive) ", line)) == [
+        "zfs receive tank/dr/vols/shop/files",
+        "zfs receive tank/dr/vols/shop/shop.R10",
+        "zfs send -i @e1-s10-bb tank/dr/vols/shop/shop.R10@byhand-1",
+        "zfs send -i @e2-s1-cc tank/dr/vols/shop/files@byhand-1",
+        "zfs snapshot tank/dr/vols/shop/files@byhand-1",
+        "zfs snapshot tank/dr/vols/shop/shop.R10@byhand-1",
+    ]
+    assert {line for line in said if line.startswith("ssh")} == {"ssh -p 2222 root@10.0.2.10"}
+
+
+def test_the_luns_of_the_driver_are_taken_away(typed: Any) -> None:
+    said = typed(*blocks(book(real()), "H2"))
+    assert [line for line in said if "--op delete" in line] == [
+        "tgtadm --lld iscsi --op delete --mode target --force --tid 7"
+    ]
+
+
+def test_on_the_way_back_the_clones_travel_as_clones_of_the_same_point(typed: Any) -> None:
+    said = typed(*blocks(book(real()), "B2"))
+    assert sorted(line for line in said if re.search(" (send|receive|snapshot) ", line)) == [
+        "zfs receive tank/dr/copies/byhand-files",
+        "zfs receive tank/dr/copies/byhand-shop",
+        "zfs send -i tank/dr/vols/shop/x@e1-s10-bb tank/dr/copies/byhand-files@byhand-back",
+        "zfs send -i tank/dr/vols/shop/x@e1-s10-bb tank/dr/copies/byhand-shop@byhand-back",
+        "zfs snapshot tank/dr/copies/byhand-files@byhand-back",
+        "zfs snapshot tank/dr/copies/byhand-shop@byhand-back",
+    ]
+
+
+def test_by_hand_a_lun_has_a_name_of_its_own() -> None:
+    topology = real()
+    array, lun = HandZfs(topology.arrays["west-a"]), HandLun("shop", "db.root")
+    driver = Drivers(topology).array("west-a").lun_target("shop", "db.root")
+    assert driver == "iscsi://dr@10.0.2.10/iqn.2026-11.io.dr:west-a:shop:db.root/1?secret=env:DR_CHAP"
+    assert array.target(lun, by_hand=False) == "iscsi://10.0.2.10:3260/iqn.2026-11.io.dr:west-a:shop:db.root/1"
+    assert array.target(lun) == "iscsi://10.0.2.10:3260/iqn.2026-11.io.dr:west-a:byhand-shop:db.root/1"
+
+
+def test_hosts_are_those_with_the_most_room_left_and_the_known_ones() -> None:
+    topology = real(lambda doc: doc["hosts"]["west-1"].update(memory="10GiB"))
+    assert likely_hosts(topology, "shop", "west") == {"db": "west-2", "app": "west-2"}
+    assert likely_hosts(topology, "shop", "west", {"db": "west-1", "app": "gone"}) == {"db": "west-1", "app": "west-2"}
+
+
+def test_embedded_ones_cannot_be_moved_by_hand() -> None:
+    document = book(embedded())
+    assert document["byHand"] is None
+    assert "nothing but dr can read" in document["withoutHands"]
+    assert not any(step["byHand"] for move in document["moves"] for step in move["steps"])
