@@ -183,6 +183,7 @@ def _network(name: str, data: Data) -> NetworkSpec:
         there["drill"]["bridge"] if "drill" in there else None,
         gateway={site: value["gateway"] for site, value in there.items() if "gateway" in value},
         dns={site: _some(value["dns"]) for site, value in there.items() if "dns" in value},
+        more=tuple(there["drill"].get("more", ())) if "drill" in there else (),
     )
 
 

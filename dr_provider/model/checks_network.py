@@ -47,12 +47,15 @@ def _networks(draft: Draft, report: Report) -> None:
             assert network is not None
             _site_key(draft, ("networks", network.name), site, report)
     for network in draft.networks.values():
-        if network is not None and network.drill in production:
-            name, site = production[network.drill]
-            report.add(
-                ("networks", network.name, "drill"),
-                f"{network.drill} is network {name} at {site} too; wanted an isolated one, or a drill would reach production",
-            )
+        for number, bridge in enumerate(network.isolated if network is not None else ()):
+            assert network is not None
+            path: Path = ("networks", network.name, "drill", *(("more", number - 1) if number else ()))
+            if bridge in production:
+                name, site = production[bridge]
+                said = f"{bridge} is network {name} at {site} too; wanted an isolated one, or a drill would reach production"
+                report.add(path, said)
+            elif bridge in network.isolated[:number]:
+                report.add(path, f"{bridge} is listed twice; wanted one of its own for each drill")
 
 
 def _mappings(draft: Draft, report: Report) -> None:

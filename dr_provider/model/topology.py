@@ -60,6 +60,7 @@ class NetworkSpec:
     """A network: its bridge or network name at each site, and the isolated one for drills.
 
     `gateway` and `dns` are by site name, or `drill`: what cards with a static address have there, unless they say so themselves.
+    `more`: further isolated ones, for drills of one plan at a time.
     """
 
     name: str
@@ -67,6 +68,12 @@ class NetworkSpec:
     drill: str | None
     gateway: Mapping[str, str] = field(default_factory=dict)
     dns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    more: tuple[str, ...] = ()
+
+    @property
+    def isolated(self) -> tuple[str, ...]:
+        """Every isolated bridge or network that drills may be on."""
+        return (self.drill, *self.more) if self.drill is not None else ()
 
 
 @dataclass(frozen=True)

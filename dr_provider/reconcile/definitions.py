@@ -27,10 +27,11 @@ def vm_definition(
     drill: str | None = None,
     *,
     own_cards: bool = False,
+    network: int = 0,
     seen: Observation | None = None,
 ) -> VmDefinition:
     """The VM with the LUNs, bridges and addresses of `site`; with `drill` (its id) its twin on clones and the isolated network, `own_cards`: with MAC addresses of
-    its own, for a twin that stays beside the VM.
+    its own, for a twin that stays beside the VM, and `network`: on which of the isolated networks.
 
     `seen` tells how much of each LUN an image takes; without it, or where the LUN is not known yet, the image file does.
     Raises BadInput where the topology gives the VM no plan, no copy or no network there.
@@ -50,7 +51,7 @@ def vm_definition(
         disks=tuple(_disk(fleet, topology, vm, disk, site, drill, seen) for disk in spec.disks),
         nics=tuple(
             replace(card, mac=derived_mac(topology.name, name, index)) if own_cards else card
-            for index, card in enumerate(_nic(topology, vm, nic, site, drill) for nic in spec.nics)
+            for index, card in enumerate(_nic(topology, vm, nic, site, drill, network) for nic in spec.nics)
         ),
         owner=owner,
     )
@@ -87,9 +88,11 @@ def _image_bytes(disk: DiskSpec, array: str, lun: str, seen: Observation | None)
     return image.stat().st_size if image.is_file() else 0
 
 
-def _nic(topology: Topology, vm: str, nic: NicSpec, site: str, drill: str | None) -> NicDefinition:
-    card = card_at(topology.networks[nic.network], nic, site, drill=drill is not None)
+def _nic(topology: Topology, vm: str, nic: NicSpec, site: str, drill: str | None, number: int) -> NicDefinition:
+    network = topology.networks[nic.network]
+    card = card_at(network, nic, site, drill=drill is not None)
     if card is None:
         where = f"site {site}" if drill is None else "drills"
         raise BadInput(f"vm {vm}: its network {nic.network} names no bridge for {where}; add one to the network")
-    return NicDefinition(bridge=card.bridge, mac=nic.mac, address=card.address, gateway=card.gateway, dns=card.dns)
+    bridge = card.bridge if drill is None else network.isolated[number]
+    return NicDefinition(bridge=bridge, mac=nic.mac, address=card.address, gateway=card.gateway, dns=card.dns)

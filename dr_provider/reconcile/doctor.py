@@ -97,8 +97,8 @@ def host_use(topology: Topology, name: str) -> HostUse:
             for network in (topology.networks[nic.network] for nic in vm.nics):
                 if site in network.sites:
                     networks[network.name] = network.sites[site]
-                if network.drill is not None:
-                    drills[network.name] = network.drill
+                for number, bridge in enumerate(network.isolated):
+                    drills[f"{network.name} ({bridge})" if number else network.name] = bridge
         for volume in topology.plan_volumes(plan.name):
             array = topology.copy_at(volume.name, site)
             luns = topology.arrays[array].options.get("luns") if array is not None else None

@@ -17,14 +17,13 @@ from dr_provider.model.drills import DrillKind, DrillRecord
 from dr_provider.model.errors import BadInput, DrError, MoveInProgress, Refused, Stopped
 from dr_provider.model.records import Guard, Owner, Seal
 from dr_provider.model.state import Reservation
-from dr_provider.model.topology import PlanSpec, VmSpec
-from dr_provider.model.units import format_duration
+from dr_provider.model.topology import VmSpec
 from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.definitions import vm_definition
-from dr_provider.reconcile.drill_decide import decide_drill, lacking
+from dr_provider.reconcile.drill_decide import DrillPlace, decide_drill, lacking
 from dr_provider.reconcile.drill_end import Ended, end_drill
-from dr_provider.reconcile.drill_outcome import DrillCheck, DrillOutcome, DrillVm, keep_result
+from dr_provider.reconcile.drill_outcome import DrillCheck, DrillOutcome, DrillVm, keep_result, missed
 from dr_provider.reconcile.drill_parts import drill_vms
 from dr_provider.reconcile.graph import Event, run_graph
 from dr_provider.reconcile.health import pause, wait_until_well
@@ -93,11 +92,11 @@ def start_drill(
     started, now = time.monotonic(), keys.now()
     kind = "beside" if only else kind
 
-    def decided() -> tuple[str, RecoveryPoint, Placement]:
-        at, chosen, placement = decide_drill(world, plan, site, drill, point, only=only, host=host, stack=owner.stack)
-        if whole and placement.unplaced:
-            raise lacking(world.view(plan), at, placement)
-        return at, chosen, placement
+    def decided() -> DrillPlace:
+        place = decide_drill(world, plan, site, drill, point, only=only, host=host, stack=owner.stack)
+        if whole and place.placement.unplaced:
+            raise lacking(world.view(plan), place.site, place.placement)
+        return place
 
     with stopping.busy():
         world.view(plan, refresh=True)
@@ -109,14 +108,15 @@ def start_drill(
                     f"plan {plan}: {what_is_open(view.claim)} is under way; no drill is started before its end"
                 )
             # Others may have taken room since.
-            at, chosen, placement = decided()
+            place = decided()
+            chosen, placement = place.point, place.placement
             known = view.drills.get(drill)
             begun = keys.at(known.time) if known is not None else now
             members = view.topology.vms[only].volumes() if only else chosen.members
             record = DrillRecord(
-                plan=plan, drill=drill, site=at, stack=owner.stack, point=chosen.id, array="",
+                plan=plan, drill=drill, site=place.site, stack=owner.stack, point=chosen.id, array="",
                 volumes=tuple(keys.drill_volume(member, drill) for member in members), vms=dict(placement.hosts),
-                time=keys.stamp(begun), by=world.by, kind=kind, own_cards=only is not None,
+                time=keys.stamp(begun), by=world.by, kind=kind, own_cards=place.own_cards, network=place.network,
                 expires=keys.stamp(begun + timedelta(seconds=stay)) if stay is not None else None,
             )  # fmt: skip
             held = _Drill(
@@ -127,7 +127,8 @@ def start_drill(
             except DrError as error:
                 _give_back(held)
                 said = (f"drill {drill} was not made: {error}",)
-                keep_result(world, view, lease, _outcome(held, chosen, placement, said, ()))
+                if kind != "beside":
+                    keep_result(world, view, lease, _outcome(held, chosen, placement, said, ()))
                 raise
         try:
             steps, failures = _bring_up(held)
@@ -303,10 +304,13 @@ def _perform(held: _Drill, action: Action) -> str:
         array = held.world.fleet.array(view.copy_array(volume, held.record.site))
         luns = [keys.lun_name(vm, disk.role) for disk in spec.disks if disk.volume == volume]
         array.map_lun(keys.drill_volume(volume, held.drill), luns, state.initiator)
-    fleet, site, own = held.world.fleet, held.record.site, held.record.own_cards
-    held.world.fleet.host(host_name).define(
-        vm_definition(fleet, view.topology, vm, site, held.owner, held.drill, own_cards=own, seen=view.seen)
-    )
+    fleet, record = held.world.fleet, held.record
+    fleet.host(host_name).define(
+        vm_definition(
+            fleet, view.topology, vm, record.site, held.owner, held.drill,
+            own_cards=record.own_cards, network=record.network, seen=view.seen,
+        )
+    )  # fmt: skip
     return ""
 
 
@@ -383,21 +387,8 @@ def _outcome(
     return DrillOutcome(
         drill=held.drill, plan=spec.name, site=record.site, point=point.id, point_time=point.time, rpo_seconds=max(0.0, rpo), rto_seconds=rto,
         vms=vms, failures=failures, steps=steps, kind=record.kind, by=record.by, stack=record.stack, started=record.time,
-        expires=record.expires, notes=_missed(spec, rpo, rto), wanted={"rpo": spec.rpo, "rto": spec.rto},
+        expires=record.expires, notes=missed(spec, rpo, rto), wanted={"rpo": spec.rpo, "rto": spec.rto},
     )  # fmt: skip
-
-
-def _missed(spec: PlanSpec, rpo: float, rto: float) -> tuple[str, ...]:
-    said = (
-        []
-        if rpo >= 0
-        else ["its recovery point was taken by a clock that is ahead of this one, so its age is not known"]
-    )
-    if spec.rto is not None and rto > spec.rto:
-        said.append(f"it took {rto:.1f} s, and the plan's rto is {format_duration(spec.rto)}")
-    if spec.rpo is not None and rpo > spec.rpo:
-        said.append(f"its recovery point was {rpo:.0f} s old, and the plan's rpo is {format_duration(spec.rpo)}")
-    return tuple(said)
 
 
 def drill_state(world: World, plan: str, drill: str, *, refresh: bool = False) -> dict[str, dict[str, str]]:

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from dr_provider.model import keys
 from dr_provider.model.errors import BadInput, Refused, Unreachable
 from dr_provider.model.problems import did_you_mean
+from dr_provider.model.remap import address_key
+from dr_provider.model.topology import VmSpec
 from dr_provider.protection.catalogue import RecoveryPoint, choose_point, newest
 from dr_provider.reconcile.drill_parts import drill_vms
 from dr_provider.reconcile.placement import Placement, place
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
-__all__ = ["NoRoom", "decide_drill", "drill_site", "lacking"]
+__all__ = ["DrillPlace", "NoRoom", "decide_drill", "drill_site", "lacking"]
 
 _ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 
 
 class NoRoom(Refused):
     """There is no room for it now, beside what runs there; there may be later."""
+
+
+@dataclass(frozen=True)
+class DrillPlace:
+    """Where a drill runs. `network`: on which of the isolated networks that the topology names; `own_cards`: with MAC addresses of its own,
+    since another drill of the plan is on the same one."""
+
+    site: str
+    point: RecoveryPoint
+    placement: Placement
+    network: int = 0
+    own_cards: bool = False
 
 
 def drill_site(view: PlanView, site: str | None) -> str:
@@ -44,7 +59,7 @@ def decide_drill(
     only: str | None = None,
     host: str | None = None,
     stack: str | None = None,
-) -> tuple[str, RecoveryPoint, Placement]:
+) -> DrillPlace:
     """Where, from which point and on which hosts a drill would run; `only`: of this VM, on `host` where it fits. `stack`: who asks ("": `dr`;
     None: whoever). Raises Refused, Unreachable or BadInput with the reason."""
     if not _ID.fullmatch(drill):
@@ -87,7 +102,36 @@ def decide_drill(
     placed = place(view, at, rest, tag=tag, anew=True, near={only: frozenset({host})} if only and host else None)
     # A run that was killed has mapped clones to the hosts that its record names, before it defined the VMs there.
     begun = {vm: on for vm, on in (known.vms if known else {}).items() if vm in placed.hosts and view.seen.host(on)}
-    return at, point, Placement({**placed.hosts, **begun, **done}, placed.unplaced)
+    placement = Placement({**placed.hosts, **begun, **done}, placed.unplaced)
+    if known is not None:
+        return DrillPlace(at, point, placement, known.network, known.own_cards)
+    return DrillPlace(at, point, placement, *_network(view, at, members, beside=only is not None))
+
+
+def _network(view: PlanView, site: str, members: tuple[VmSpec, ...], *, beside: bool) -> tuple[int, bool]:
+    """Which of the isolated networks is free, and whether the cards need MAC addresses of their own. With static addresses two drills of a
+    plan on one network would answer for each other; one VM beside the running one is looked at by hand."""
+    plan, topology = view.spec.name, view.topology
+    names = sorted({nic.network for vm in members for nic in vm.nics})
+    if not names:
+        return 0, beside
+    others = {name: record for name, record in sorted(view.drills.items()) if record.site == site}
+    taken = {record.network for record in others.values()}
+    fewest = min(names, key=lambda name: len(topology.networks[name].isolated))
+    isolated = topology.networks[fewest].isolated
+    free = next((number for number in range(len(isolated)) if number not in taken), None)
+    if free is not None:
+        return free, beside
+    static = [vm.name for vm in members for nic in vm.nics if address_key(nic, site, drill=True) is not None]
+    if static and not beside:
+        raise NoRoom(
+            (
+                f"plan {plan}: drill {', '.join(others)} is on {', '.join(isolated)} at {site}, where a second one's VMs would have the same "
+                f"addresses ({', '.join(dict.fromkeys(static))}); end it first, or name another isolated network: "
+                f"networks.{fewest}.drill: {{bridge: {isolated[0]}, more: [ANOTHER]}}",
+            )
+        )
+    return 0, True
 
 
 def lacking(view: PlanView, site: str, placement: Placement) -> NoRoom:

@@ -10,12 +10,14 @@ from dr_provider.model import keys
 from dr_provider.model.codec import canonical, dump
 from dr_provider.model.drills import DrillKind, DrillResult
 from dr_provider.model.errors import DeviceFault, NotReady, Unreachable
+from dr_provider.model.topology import PlanSpec
+from dr_provider.model.units import format_duration
 from dr_provider.reconcile.drilled import plan_digest
 from dr_provider.reconcile.lease import HeldLease
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
-__all__ = ["DrillCheck", "DrillOutcome", "DrillVm", "keep_result"]
+__all__ = ["DrillCheck", "DrillOutcome", "DrillVm", "keep_result", "missed"]
 
 _KEPT = 20
 _SENTENCES = 5
@@ -128,6 +130,20 @@ class DrillOutcome:
             "left": list(self.left),
             "report": self.report,
         }
+
+
+def missed(spec: PlanSpec, rpo: float, rto: float) -> tuple[str, ...]:
+    """Sentences on the plan's objectives that a drill of these seconds has missed."""
+    said = (
+        []
+        if rpo >= 0
+        else ["its recovery point was taken by a clock that is ahead of this one, so its age is not known"]
+    )
+    if spec.rto is not None and rto > spec.rto:
+        said.append(f"it took {rto:.1f} s, and the plan's rto is {format_duration(spec.rto)}")
+    if spec.rpo is not None and rpo > spec.rpo:
+        said.append(f"its recovery point was {rpo:.0f} s old, and the plan's rpo is {format_duration(spec.rpo)}")
+    return tuple(said)
 
 
 def keep_result(

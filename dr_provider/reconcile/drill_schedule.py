@@ -47,11 +47,11 @@ def run_scheduled(world: World, plan: str, mirrors: tuple[MirrorState, ...]) -> 
     try:
         if why is None:
             point = _point(view, spec)
-            at, _, placement = decide_drill(world, plan, spec.site, name, point)
-            if placement.unplaced:
-                raise lacking(view, at, placement)
+            place = decide_drill(world, plan, spec.site, name, point)
+            if place.placement.unplaced:
+                raise lacking(view, place.site, place.placement)
             owner = Owner(world.topology.name, "", keys.new_incarnation())
-            world.progress(f"plan {plan}: its drill is due; drill {name} at {at}")
+            world.progress(f"plan {plan}: its drill is due; drill {name} at {place.site}")
             if spec.stay:
                 outcome = start_drill(
                     world, plan, spec.site, name, owner, point, stay=spec.stay, kind="scheduled", whole=True

@@ -53,16 +53,18 @@ class DrillProvider(ResourceProvider):
             return CheckResult(inputs, [])
         try:
             world = session.of_document(wanted.document, wanted.stack)
-            site, point, placement = decide_drill(world, wanted.plan, wanted.site, "preview", wanted.point)
+            place = decide_drill(world, wanted.plan, wanted.site, "preview", wanted.point)
         except BadInput as error:
             return CheckResult(inputs, [CheckFailure("plan", str(error))])
         except DrError as error:
             session.say(f"plan {wanted.plan}: {error}")
             return CheckResult(inputs, [])
-        session.say(f"plan {wanted.plan}: a drill at {site} from recovery point {point.id} ({point.time})")
-        for vm, host in sorted(placement.hosts.items()):
+        session.say(
+            f"plan {wanted.plan}: a drill at {place.site} from recovery point {place.point.id} ({place.point.time})"
+        )
+        for vm, host in sorted(place.placement.hosts.items()):
             session.say(f"plan {wanted.plan}: drill VM {vm} goes to {host}")
-        for line in placement.unplaced.values():
+        for line in place.placement.unplaced.values():
             session.say(f"plan {wanted.plan}: {line}")
         return CheckResult(inputs, [])
 

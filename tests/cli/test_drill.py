@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,11 @@ def test_start_list_end_history(lab: Lab, dr: Dr) -> None:
 
 def test_several_points_side_by_side_or_one_after_another(tmp_path: Path, dr: Dr) -> None:
     """There is room for two at once."""
-    lab = Lab(tmp_path / "project", source_budget="300ms", hosts_per_site=1, host_cpus=6)
+
+    def change(document: dict[str, Any]) -> None:
+        document["networks"]["prod"]["drill"] = {"bridge": "br-iso-1", "more": ["br-iso-2", "br-iso-3"]}
+
+    lab = Lab(tmp_path / "project", source_budget="300ms", hosts_per_site=1, host_cpus=6, change=change)
     for _ in range(3):
         lab.write(8)
         lab.protect()

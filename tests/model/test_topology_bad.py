@@ -374,6 +374,24 @@ CROSS: list[Case] = [
     ),
     ("rpo", put(*SHOP, "rpo", to="1m"), "plans.shop.rpo", ("1m is less than replicate.every, 5m",)),
     (
+        "drills in production",
+        put("networks", "prod", "drill", to={"bridge": "br-isolated", "more": ["br-prod"]}),
+        "networks.prod.drill.more[0]",
+        ("br-prod is network prod at east too",),
+    ),
+    (
+        "drills on one wire",
+        put("networks", "prod", "drill", to={"bridge": "br-isolated", "more": ["br-2", "br-isolated"]}),
+        "networks.prod.drill.more[1]",
+        ("br-isolated is listed twice",),
+    ),
+    (
+        "more elsewhere",
+        put("networks", "prod", "east", to={"bridge": "br-prod", "more": ["br-2"]}),
+        "networks.prod.east.more",
+        ("",),
+    ),
+    (
         "drill's site",
         put(*SHOP, "drill", to={"every": "7d", "site": "wset"}),
         "plans.shop.drill.site",
