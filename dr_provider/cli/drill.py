@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dr_provider.cli import show_drill
+from dr_provider.cli.board import live
 from dr_provider.cli.common import Session, command
 from dr_provider.cli.interrupts import careful
 from dr_provider.cli.names import PlanArgument, plan_named, site_named
@@ -76,7 +77,8 @@ def start(
 
     with careful():
         if points is None:
-            outcome = run(name, point)
+            with live(session, world):
+                outcome = run(name, point)
             document = outcome.document()
             _fault(document, outcome.failures)
             session.emit(document, lambda paper: show_drill.outcome(paper, document, stays=stays))

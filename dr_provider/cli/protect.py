@@ -83,6 +83,7 @@ def _show(paper: Paper, documents: Mapping[str, Mapping[str, Any]]) -> None:
             said.append(_sent(document["sent"]))
         if document["pruned"]:
             said.append(f"pruned {len(document['pruned'])}")
+        said += document["drills"]
         failed = bool(document["failures"])
         nothing = "nothing was done" if failed else "nothing was due"
         paper.line(f"Plan {name}: {', '.join(said) or nothing}.", "bold red" if failed else "")

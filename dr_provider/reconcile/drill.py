@@ -19,7 +19,7 @@ from dr_provider.model.records import Guard, Owner, Seal
 from dr_provider.model.state import Reservation
 from dr_provider.model.topology import VmSpec
 from dr_provider.protection.catalogue import RecoveryPoint
-from dr_provider.reconcile.decision import Action
+from dr_provider.reconcile.decision import Action, Decision
 from dr_provider.reconcile.definitions import vm_definition
 from dr_provider.reconcile.drill_decide import DrillPlace, decide_drill, lacking
 from dr_provider.reconcile.drill_end import Ended, end_drill
@@ -234,23 +234,25 @@ def _bring_up(held: _Drill) -> tuple[tuple[Mapping[str, object], ...], tuple[str
     for vm in members:
         before = [f"start:{other}" for other in started_before(spec, vm) if other in held.hosts]
         tier = tier_of(spec, vm)
-        said = f"drill {drill}, tier {tier + 1} of {len(spec.tiers)}: start VM {vm} on {held.hosts[vm]}"
         needed = spec.tiers[tier].on_failure != "continue"
+        said = f"drill {drill}, tier {tier + 1} of {len(spec.tiers)}: start VM {vm} on {held.hosts[vm]}"
         steps.add("start", vm, said, after=[f"attach:{vm}", *before], needed=needed, vm=vm, host=held.hosts[vm])
+    site = held.record.site
+    decision = Decision(spec.name, "drill", site, site, site, held.record.point, actions=steps.done())
     told: list[Mapping[str, object]] = []
 
     def tell(event: Event) -> None:
         held.lines.event(event)
-        if event.what == "start":
-            return
-        seconds = round(event.seconds, 3)
-        told.append(
-            {"event": event.what, "sentence": event.action.sentence, "seconds": seconds, "detail": event.detail}
-        )
-        if event.action.verb == "start" or event.what == "failed":
+        line = ""
+        if event.what != "start":
+            seconds = round(event.seconds, 3)
+            told.append(
+                {"event": event.what, "sentence": event.action.sentence, "seconds": seconds, "detail": event.detail}
+            )
+        if event.what == "failed" or (event.what != "start" and event.action.verb == "start"):
             said = {"done": f"well after {event.seconds:.2f} s", "failed": "FAILED", "skipped": "skipped"}[event.what]
-            why = f" ({event.detail})" if event.detail else ""
-            held.world.progress(f"plan {spec.name}: {event.action.sentence}: {said}{why}")
+            line = f"plan {spec.name}: {event.action.sentence}: {said}{f' ({event.detail})' if event.detail else ''}"
+        held.world.step(decision, event, line)
 
     try:
         result = run_graph(steps.done(), lambda a: _perform(held, a), width=64, stop=stopping.requested, tell=tell)

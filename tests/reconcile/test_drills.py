@@ -30,7 +30,13 @@ WORD = "1: power lost at east"
 
 
 def with_plan(**keys_of_it: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda document: document["plans"]["shop"].update(keys_of_it)
+    """And a second isolated network, for two drills at a time."""
+
+    def change(document: dict[str, Any]) -> None:
+        document["plans"]["shop"].update(keys_of_it)
+        document["networks"]["prod"]["drill"] = {"bridge": "br-isolated", "more": ["br-isolated-2"]}
+
+    return change
 
 
 @pytest.fixture
@@ -216,7 +222,7 @@ def _small(lab: Lab) -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], Any, dict[str, Any], type[DrError], tuple[str, ...]]] = {
     "no room": (
-        {"hosts_per_site": 1, "host_cpus": 4}, _small, {"name": "d2"}, Refused,
+        {"hosts_per_site": 1, "host_cpus": 4, "change": with_plan()}, _small, {"name": "d2"}, Refused,
         ("none of west-1 has that left", "west-1 has 1 CPUs and", "dr drill list"),
     ),
     "unknown point": ({}, None, {"point": "e1-s1-00000000"}, BadInput, ("there is none of that name", "the newest whole ones at west: e1-s1-")),
