@@ -142,7 +142,8 @@ def missed(spec: PlanSpec, rpo: float, rto: float) -> tuple[str, ...]:
     if spec.rto is not None and rto > spec.rto:
         said.append(f"it took {rto:.1f} s, and the plan's rto is {format_duration(spec.rto)}")
     if spec.rpo is not None and rpo > spec.rpo:
-        said.append(f"its recovery point was {rpo:.0f} s old, and the plan's rpo is {format_duration(spec.rpo)}")
+        age = f"{rpo:.0f} s" if rpo < 600 else f"{rpo / 60:.0f} min"
+        said.append(f"its recovery point was {age} old, and the plan's rpo is {format_duration(spec.rpo)}")
     return tuple(said)
 
 
