@@ -22,6 +22,7 @@ from dr_provider.reconcile.provision_all import apply_all
 from dr_provider.reconcile.restore import restore_in_place
 from dr_provider.reconcile.run import Outcome, decide_plan, run_plan
 from dr_provider.reconcile.status import status_document
+from dr_provider.reconcile.window import left_untouched
 from tests.soak.bench import PLAN, shop
 from tests.soak.cover import COVERED
 from tests.soak.edits import EDITS
@@ -282,6 +283,11 @@ class Recovery(Play):
             assert not isinstance(ended, DrError), f"at rest, the end of a drill: {ended}"
             self.step()
         result = self._converge(keep)
+        if left_untouched(self.truth.now.view) is not None:
+            # This run was the one that committed a move, and its window has only begun.
+            self.clock.forward(30)
+            self.step()
+            result = self._converge(keep)
         if self.edited:
             # What nobody has made before is made by apply, and not by a run.
             self._apply_at_rest()
