@@ -12,8 +12,9 @@ from typing import Any
 from dr_provider.model.remap import CardMove, addresses_after, names_after
 from dr_provider.model.topology import Contact, Topology, VmSpec
 from dr_provider.model.units import format_duration, format_size
+from dr_provider.reconcile.runbook_callouts import callouts_by_hand
 from dr_provider.reconcile.runbook_hands import Hands, by_hand, likely_hosts
-from dr_provider.reconcile.runbook_moves import Known, Moves, Section, address_of
+from dr_provider.reconcile.runbook_moves import Known, Moves, Section, address_of, move_like
 
 __all__ = ["Known", "Runbook", "runbook"]
 
@@ -75,6 +76,7 @@ class Runbook:
                     "to": section.target,
                     "commands": {"dr": list(section.dr), "array": list(section.array), "pulumi": list(section.pulumi)},
                     "steps": [{"title": s.title, "says": s.says, "byHand": list(s.hands)} for s in section.steps],
+                    "callouts": [dict(each) for each in section.callouts],
                 }
                 for section in self.sections
             ],
@@ -110,7 +112,17 @@ def runbook(topology: Topology, plan: str, target: str | None, known: Known, mad
     if to == source:
         source = next(site for site in spec.sites if site != to)
     hosts = likely_hosts(topology, plan, to, known.hosts)
-    hands = by_hand(topology, plan, source, to, known.hosts)
+    away = move_like(topology, plan, "disaster", source, to, known)
+    home = move_like(topology, plan, "planned", to, source, known)
+    hands = by_hand(
+        topology,
+        plan,
+        source,
+        to,
+        known.hosts,
+        callouts=callouts_by_hand(topology, plan, "disaster", away),
+        callouts_back=callouts_by_hand(topology, plan, "planned", home),
+    )
     book = Moves(topology, plan, source, to, known, by_hand=hands is not None)
     return Runbook(
         topology=topology.name,
@@ -215,6 +227,9 @@ def _credentials(topology: Topology, plan: str) -> Iterator[tuple[str, str]]:
             users.setdefault(each, []).append(name)
     for (reference, what), names in users.items():
         yield reference, f"{what} {', '.join(names)}"
+    for callout in spec.callouts.values():
+        for variable, reference in callout.environment.items():
+            yield reference, f"callout {callout.name} ({variable})"
     if topology.witness is not None and spec.fencing != "operator":
         for reference, _ in _of_options(topology.witness.options):
             yield reference, "the witness"

@@ -69,9 +69,16 @@ def _memory(host: HostSpec) -> int:
 
 
 def by_hand(
-    topology: Topology, plan: str, source: str, target: str, known: Mapping[str, str] | None = None
+    topology: Topology,
+    plan: str,
+    source: str,
+    target: str,
+    known: Mapping[str, str] | None = None,
+    *,
+    callouts: tuple[Block, ...] = (),
+    callouts_back: tuple[Block, ...] = (),
 ) -> Hands | None:
-    """None: it cannot be done. `known`: VM -> host, where hosts have been asked."""
+    """None: it cannot be done. `known`: VM -> host, where hosts have been asked; `callouts`: those of the move, and of the way back."""
     if not can_be_moved_by_hand(topology, plan):
         return None
     here, there = _Side(topology, plan, source, known), _Side(topology, plan, target, known)
@@ -84,6 +91,8 @@ def by_hand(
         HandStep("H6", f"Define the VMs at {target}", tuple(there.define())),
         HandStep("H7", f"Start the VMs at {target}, tier by tier", tuple(there.start())),
     ]  # fmt: skip
+    if callouts:
+        steps.append(HandStep("H8", "Callouts and prompts, each at its place among the steps above", callouts))
     back = [
         HandStep("B1", f"End what was started by hand at {target}", tuple(there.end())),
         HandStep("B2", f"Send what was written at {target} to {source}", tuple(there.send_back(here))),
@@ -91,6 +100,8 @@ def by_hand(
         HandStep("B4", f"Define the VMs at {source}", tuple(here.define())),
         HandStep("B5", f"Start the VMs at {source}, tier by tier", tuple(here.start())),
     ]
+    if callouts_back:
+        back.append(HandStep("B6", "Callouts and prompts, each at its place among the steps above", callouts_back))
     word = '--force "EPOCH: REASON"'
     forward = Block(
         "your machine",

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dr_provider.model.callouts import Move
 from dr_provider.model.topology import Topology
 from dr_provider.model.units import format_duration
+from dr_provider.reconcile.callouts import kind_of
+from dr_provider.reconcile.runbook_callouts import callouts_of
+from dr_provider.reconcile.runbook_hands import likely_hosts
 
-__all__ = ["Known", "Moves", "Section", "Step", "address_of"]
+__all__ = ["Known", "Moves", "Section", "Step", "address_of", "move_like"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Section:
     array: tuple[str, ...]
     pulumi: tuple[str, ...]
     steps: tuple[Step, ...]
+    callouts: tuple[Mapping[str, object], ...] = ()
 
 
 def address_of(topology: Topology, array: str) -> str:
@@ -63,6 +68,15 @@ def address_of(topology: Topology, array: str) -> str:
     assert isinstance(endpoints, Sequence)
     dataset = "" if spec.options["dataset"] == "dr" else f":{spec.options['dataset']}"
     return f"zfs:{str(endpoints[0]).rstrip('/')}/{spec.options['pool']}{dataset}"
+
+
+def move_like(topology: Topology, plan: str, kind: str, source: str, target: str, known: Known) -> Move:
+    """A move as callouts are told of it, with words where nobody can know yet."""
+    spec = topology.plans[plan]
+    named = kind_of(spec, kind, target)
+    return Move(
+        named, source, target, (known.epoch or 0) + 1, "POINT", likely_hosts(topology, plan, target, known.hosts)
+    )
 
 
 class Moves:
@@ -83,6 +97,7 @@ class Moves:
             target,
             *self._commands(target, word=False),
             tuple(self._steps(source, target, planned=True)),
+            self._callouts("planned", source, target),
         )
 
     def disaster(self) -> Section:
@@ -95,6 +110,7 @@ class Moves:
             target,
             *self._commands(target, word=True),
             tuple(self._steps(source, target, planned=False)),
+            self._callouts("disaster", source, target),
         )
 
     def back(self) -> Section:
@@ -107,7 +123,12 @@ class Moves:
             source,
             *self._commands(source, word=False, back=True),
             tuple(self._steps(target, source, planned=True, back=True)),
+            self._callouts("planned", target, source),
         )
+
+    def _callouts(self, kind: str, source: str, target: str) -> tuple[Mapping[str, object], ...]:
+        move = move_like(self._topology, self._plan, kind, source, target, self._known)
+        return tuple(callouts_of(self._topology, self._plan, kind, move))
 
     def _commands(
         self, target: str, *, word: bool, back: bool = False

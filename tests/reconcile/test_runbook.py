@@ -99,6 +99,16 @@ REAL: dict[str, Any] = {
             "backup": {"every": "15m"},
             "replicate": {"every": "5m"},
             "rpo": "15m",
+            "callouts": {
+                "dns": {
+                    "after": "start",
+                    "command": ["sh", "-eu"],
+                    "script": {"file": "callouts/dns.sh.j2", "text": "echo {{ vms.db.ip }} is db now\n"},
+                    "environment": {"DNS_KEY": "file:/etc/dr/dns.key"},
+                },
+                "tell": {"before": "move", "command": ["echo", "{{ plan }} goes to {{ to_site }}, it's {{ kind }}"], "onError": "continue"},
+            },
+            "prompts": {"go": {"before": "commit", "text": "Start {{ plan }} at {{ to_site }}?", "kinds": ["disaster"]}},
             "contacts": [{"name": "Ana | Miller", "role": "gives the word", "mail": "ana@example.org"}],
         }
     },
@@ -160,7 +170,7 @@ def test_the_page_says_the_same_and_loads_nothing() -> None:
     for text in wanted:
         assert text in shown, text
     keys = {key for move in document["moves"] for step in move["steps"] for key in step["byHand"]}
-    assert keys == {step["key"] for part in ("steps", "back") for step in document["byHand"][part]}
+    assert keys | {"H8", "B6"} == {step["key"] for part in ("steps", "back") for step in document["byHand"][part]}
     assert all(f'id="{key}"' in page for key in keys), "each reference leads somewhere"
 
 
@@ -384,6 +394,22 @@ def test_on_the_way_back_the_clones_travel_as_clones_of_the_same_point(typed: An
         "zfs snapshot tank/dr/copies/byhand-files@byhand-back",
         "zfs snapshot tank/dr/copies/byhand-shop@byhand-back",
     ]
+
+
+def test_callouts_stand_in_their_order_and_are_run_by_hand_as_they_would_be(typed: Any, tmp_path: Path) -> None:
+    (tmp_path / "dns.key").write_text("hunter2", encoding="utf-8")
+
+    def change(doc: dict[str, Any]) -> None:
+        doc["plans"]["shop"]["callouts"]["dns"]["environment"] = {"DNS_KEY": f"file:{tmp_path}/dns.key"}
+        doc["plans"]["shop"]["callouts"]["dns"]["script"]["text"] += 'echo "$DR_PLAN $DR_TO $DNS_KEY"\n'
+
+    document = book(real(change))
+    names = {move["kind"]: [each["name"] for each in move["callouts"]] for move in document["moves"]}
+    assert names == {"planned": ["tell", "dns"], "disaster": ["tell", "go", "dns"], "failback": ["tell", "dns"]}
+    said = typed(*blocks(document, "H8"))[-1]
+    assert said == "shop goes to west, it's disaster\n10.0.2.50 is db now\nshop west hunter2\n"
+    assert typed(*blocks(document, "B6"))[-1].endswith("10.0.1.50 is db now\nshop east hunter2\n")
+    assert "hunter2" not in render(document, "md")
 
 
 def test_by_hand_a_lun_has_a_name_of_its_own() -> None:
