@@ -39,6 +39,8 @@ PURE = (
     "resync",
     "late",
     "view",
+    "callouts",
+    "callout_places",
 )
 """Modules of dr_provider/reconcile that decide: no branch of them may be left out."""
 

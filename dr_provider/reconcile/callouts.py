@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from dr_provider.model.callout_records import Asked, Callouts
 from dr_provider.model.callouts import hooks_of, is_for
+from dr_provider.model.records import Epoch
 from dr_provider.model.topology import PlanSpec
 from dr_provider.reconcile.callout_places import Moving, key_of, weave_into
 from dr_provider.reconcile.decision import Decision, Want
@@ -80,19 +81,20 @@ def weave(view: PlanView, want: Want, decision: Decision) -> Decision:
     """The decision with the plan's callouts and prompts among its actions."""
     if not hooks_of(view.spec) or decision.refused or decision.exit_bad:
         return decision
-    move = _move_of(view, want, decision)
-    if move is None:
+    if view.epoch is None or decision.kind == "create":
         return decision
-    actions = weave_into(view.spec, decision.actions, move)
-    return replace(decision, kind=decision.kind if decision.actions or not actions else "repair", actions=actions)
+    if decision.kind not in ("repair", "none"):
+        return replace(decision, actions=weave_into(view.spec, decision.actions, _move_of(view, view.epoch, decision)))
+    # What is due of the move may have nowhere to stand now; VMs that are started all the same have theirs.
+    for move in (_rest_of(view, want), _restart(view, decision)):
+        actions = weave_into(view.spec, decision.actions, move) if move is not None else ()
+        if len(actions) > len(decision.actions):
+            return replace(decision, kind="repair", actions=actions)
+    return decision
 
 
-def _move_of(view: PlanView, want: Want, decision: Decision) -> Moving | None:
-    epoch, claim, kind = view.epoch, view.claim, decision.kind
-    if epoch is None or kind == "create":
-        return None
-    if kind in ("repair", "none"):
-        return _rest_of(view, want) or _restart(view, decision)
+def _move_of(view: PlanView, epoch: Epoch, decision: Decision) -> Moving:
+    claim, kind = view.claim, decision.kind
     name = kind_of(view.spec, kind, decision.to_site)
     log = log_of(view, claim.id) if claim is not None else None
     running = frozenset(place.vm for place in view.running_at(str(decision.from_site)))

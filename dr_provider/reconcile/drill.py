@@ -21,6 +21,7 @@ from dr_provider.model.topology import VmSpec
 from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.reconcile.decision import Action, Decision
 from dr_provider.reconcile.definitions import vm_definition
+from dr_provider.reconcile.drill_callouts import perform_callout, with_callouts
 from dr_provider.reconcile.drill_decide import DrillPlace, decide_drill, lacking
 from dr_provider.reconcile.drill_end import Ended, end_drill
 from dr_provider.reconcile.drill_outcome import DrillCheck, DrillOutcome, DrillVm, keep_result, missed
@@ -238,39 +239,37 @@ def _bring_up(held: _Drill) -> tuple[tuple[Mapping[str, object], ...], tuple[str
         said = f"drill {drill}, tier {tier + 1} of {len(spec.tiers)}: start VM {vm} on {held.hosts[vm]}"
         steps.add("start", vm, said, after=[f"attach:{vm}", *before], needed=needed, vm=vm, host=held.hosts[vm])
     site = held.record.site
-    decision = Decision(spec.name, "drill", site, site, site, held.record.point, actions=steps.done())
+    actions = with_callouts(held.view, held.record, steps.done())
+    decision = Decision(spec.name, "drill", site, site, site, held.record.point, actions=actions)
     told: list[Mapping[str, object]] = []
+    outputs: dict[str, str] = {}
 
     def tell(event: Event) -> None:
-        held.lines.event(event)
+        held.lines.event(event, outputs.get(event.action.id, ""))
         line = ""
         if event.what != "start":
             seconds = round(event.seconds, 3)
-            told.append(
-                {"event": event.what, "sentence": event.action.sentence, "seconds": seconds, "detail": event.detail}
-            )
+            step = {"event": event.what, "sentence": event.action.sentence, "seconds": seconds, "detail": event.detail}
+            told.append({**step, "output": outputs[event.action.id]} if event.action.id in outputs else step)
         if event.what == "failed" or (event.what != "start" and event.action.verb == "start"):
             said = {"done": f"well after {event.seconds:.2f} s", "failed": "FAILED", "skipped": "skipped"}[event.what]
             line = f"plan {spec.name}: {event.action.sentence}: {said}{f' ({event.detail})' if event.detail else ''}"
         held.world.step(decision, event, line)
 
     try:
-        result = run_graph(steps.done(), lambda a: _perform(held, a), width=64, stop=stopping.requested, tell=tell)
+        result = run_graph(actions, lambda a: _perform(held, a, outputs), width=64, stop=stopping.requested, tell=tell)
     finally:
         _give_back(held)
     if result.fatal is not None:
         raise result.fatal
-    failures = [f"{a.sentence}: {result.failed[a.id]}" for a in steps.actions if a.id in result.failed]
-    failures += [
-        f"drill {drill}: VM {a.of['vm']} was not started: it waits ({result.skipped[a.id]})"
-        for a in steps.actions
-        if a.id in result.skipped and a.verb == "start"
-    ]
-    for action in steps.actions:
-        if action.id in result.failed:
-            held.wrong.setdefault(action.of["vm"], str(result.failed[action.id]))
-        elif action.id in result.skipped:
-            held.wrong.setdefault(action.of["vm"], f"it waits ({result.skipped[action.id]})")
+    missed = [a for a in actions if a.id in result.failed and (a.needed or a.verb != "callout")]
+    failures = [f"{a.sentence}: {result.failed[a.id]}" for a in missed]
+    waits = {i: f"it waits ({why})" for i, why in result.skipped.items()}
+    for action in (a for a in actions if "vm" in a.of and a.id in {*waits, *result.failed}):
+        why = waits.get(action.id)
+        if why is not None and action.verb == "start":
+            failures.append(f"drill {drill}: VM {action.of['vm']} was not started: {why}")
+        held.wrong.setdefault(action.of["vm"], why or str(result.failed[action.id]))
     failures += [f"drill {drill}: VM {vm}: {why}" for vm, why in held.astray.items()]
     return tuple(told), tuple(failures)
 
@@ -294,7 +293,9 @@ def _give_back(held: _Drill) -> None:
             held.world.progress(f"plan {held.view.spec.name}: {said}")
 
 
-def _perform(held: _Drill, action: Action) -> str:
+def _perform(held: _Drill, action: Action, outputs: dict[str, str]) -> str:
+    if action.verb == "callout":
+        return perform_callout(held.world, held.view, held.record, held.hosts, action, outputs)
     vm, view = action.of["vm"], held.view
     if action.verb == "start":
         return _start(held, action)

@@ -7,6 +7,7 @@ from typing import Any
 from dr_provider.reconcile.view import PlanView
 from tests.reconcile.in_full_moves import MOVES
 from tests.reconcile.in_full_steady import BESIDE, LATE, ROLLBACKS, STEADY
+from tests.reconcile.test_callouts import IN_FULL as CALLOUTS
 from tests.reconcile.test_decide import DONE, WHY_NOT
 from tests.reconcile.test_repair import ASKED, LEFT_TO_DO, NOT_STARTED
 from tests.reconcile.test_restart import NOT_RESTARTED, RESTARTS
@@ -28,4 +29,5 @@ SITUATIONS: dict[str, tuple[PlanView, dict[str, Any]]] = {
     **BESIDE,
     **LATE,
     **{f"rollback: {name}": asked for name, asked in ROLLBACKS.items()},
+    **CALLOUTS,
 }

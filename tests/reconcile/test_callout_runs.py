@@ -16,9 +16,11 @@ import pytest
 
 from dr_provider.model import stopping
 from dr_provider.model.errors import BadInput, MoveFailed, Refused, Stopped
+from dr_provider.model.records import Owner
 from dr_provider.reconcile.actions import callouts as verbs
 from dr_provider.reconcile.answering import answer_prompt
 from dr_provider.reconcile.decision import Want
+from dr_provider.reconcile.drill import drill_state, end_drill, start_drill
 from dr_provider.reconcile.journal import estimate
 from dr_provider.reconcile.run import Outcome, run_plan
 from tests.support.kills import failing, killed_at, watched
@@ -460,3 +462,41 @@ def test_what_cannot_be_answered(bench: Bench, prompt: str | None, wanted: str) 
     lab = bench({}, ask())
     with pytest.raises((BadInput, Refused), match=wanted):
         answer_prompt(lab.world(), "shop", prompt, "continue", "")
+
+
+# -- drills -----------------------------------------------------------------------------------------
+
+OWNER = Owner("shop-test", "", "i1")
+
+
+def test_a_drill_runs_those_that_name_it(bench: Bench, log: Path) -> None:
+    lab = bench(
+        {
+            "move": tell(log, after="move"),
+            "drill": tell(log, after={"tier": 1}, kinds=["planned", "drill"]),
+            "where": sh("echo {{ drill }} {{ to_site }} {{ vm.nics[0].bridge }}", before={"vm": "db"}, kinds=["drill"]),
+        }
+    )
+    outcome = start_drill(lab.world(), "shop", "west", "d1", OWNER)
+    assert outcome.failures == ()
+    assert [line.split()[:4] for line in said(log)] == [["drill", "drill", "east", "west"]]
+    (where,) = [step for step in outcome.steps if "run callout where" in str(step["sentence"])]
+    assert where["output"] == "d1 west br-isolated"
+    end_drill(lab.world(), "shop", "d1")
+    assert lab.decide().actions == ()
+
+
+@pytest.mark.parametrize(("on_error", "failures", "up"), [("continue", 0, 3), ("stop", 3, 1)])
+def test_a_callout_that_fails_in_a_drill(bench: Bench, on_error: str, failures: int, up: int) -> None:
+    lab = bench({"bad": sh("echo why; exit 1", after={"tier": 1}, kinds=["drill"], onError=on_error)})
+    outcome = start_drill(lab.world(), "shop", "west", "d1", OWNER)
+    assert len(outcome.failures) == failures
+    assert any(step["event"] == "failed" and step.get("output") == "why" for step in outcome.steps)
+    running = [state for state in drill_state(lab.world(), "shop", "d1").values() if state["state"] == "running"]
+    assert len(running) == up
+
+
+def test_a_vm_beside_the_running_one_is_no_drill(bench: Bench, log: Path) -> None:
+    lab = bench({"a": tell(log, after="start", kinds=["drill"])})
+    start_drill(lab.world(), "shop", "west", "d1", OWNER, only="db")
+    assert said(log) == []

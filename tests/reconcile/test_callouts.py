@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from dr_provider.model import keys
-from dr_provider.model.callout_records import Callouts
+from dr_provider.model.callout_records import Asked, Callouts
 from dr_provider.model.codec import dump
 from dr_provider.reconcile.callout_places import Moving, weave_into
-from dr_provider.reconcile.callouts import due_at_end
+from dr_provider.reconcile.callouts import due_at_end, left_open, waiting
 from dr_provider.reconcile.decision import Action, Decision
 from dr_provider.reconcile.graph import critical_path
 from dr_provider.reconcile.view import PlanView
@@ -419,6 +419,13 @@ def test_what_comes_after_the_end_of_a_claim() -> None:
     assert due_at_end(spec, "abort") == ("abort.j",)
 
 
+def test_what_is_due_and_has_nowhere_to_stand_is_in_nobodys_way() -> None:
+    topology = having({"a": after({"vm": "web"}), "b": after("start", kinds=["restart"])})
+    west = replace(ACTIVE, vms={"db": "off", "app": "running", "web": "off"}, no_luns=("web.root",))
+    seen = moved(topology, **THERE, west=west, records=logged(due=("a", "gone-since")))
+    assert list(hooks(answer(seen))) == ["callout:b"]
+
+
 def test_nobody_tells_of_a_move_where_the_other_side_may_have_taken_over() -> None:
     topology = having({"a": after("move")})
     log = logged(due=DUE)
@@ -437,6 +444,44 @@ def test_what_is_left_of_leading_back() -> None:
     assert (of["kind"], of["from"], of["to"], of["key"]) == ("abort", "west", "east", "abort.a")
 
 
+# -- what is said of them ---------------------------------------------------------------------------
+
+ASKED = {"p": Asked("go?", "since", "until", "stop")}
+
+
+@pytest.mark.parametrize(
+    ("seen", "wanted"),
+    [
+        (view(), []),
+        (view(records=logged()), []),
+        (view(claim=claim(), records=logged(asked=ASKED)), ["p"]),
+        (view(claim=claim(), records=logged(asked=ASKED, ended={"p": "continue"})), []),
+        (view(claim=claim(), records=logged(claim_id="id-1", asked=ASKED)), []),
+        (moved(records=logged(asked=ASKED)), ["p"]),
+        (view(epochs=[], records=logged(asked=ASKED)), []),
+    ],
+)
+def test_prompts_that_wait(seen: PlanView, wanted: list[str]) -> None:
+    assert [(claim_id, name) for claim_id, name, _ in waiting(seen)] == [("id-2", name) for name in wanted]
+
+
+FAILED = {"a": "callout a: it failed", "b": "callout b: it failed"}
+
+
+@pytest.mark.parametrize(
+    ("seen", "wanted"),
+    [
+        (moved(records=logged(due=("a",), failed=FAILED)), ["callout a: it failed (epoch 2); the next run of plan shop runs it again, and what waits for it"]),
+        (moved(records=logged(due=("a",), failed=FAILED, ended={"a": "done"})), []),
+        (moved(claim=claim("east", 3), records=logged(due=("a",), failed=FAILED)), []),
+        (view(records=logged(due=("a",), failed=FAILED)), []),
+        (view(epochs=[], records=logged(due=("a",), failed=FAILED)), []),
+    ],
+)  # fmt: skip
+def test_what_keeps_the_rest_of_a_move_from_being_done(seen: PlanView, wanted: list[str]) -> None:
+    assert list(left_open(seen)) == wanted
+
+
 # -- by itself --------------------------------------------------------------------------------------
 
 
@@ -452,3 +497,26 @@ def test_a_drill_has_its_start() -> None:
     assert [action.id for action in woven] == ["callout:a", "attach:db", "start:db", "callout:b"]
     assert sound(woven)
     assert critical_path(woven, lambda _action: 1.0) == 4.0
+
+
+# -- in full (test_decisions_in_full.py) --------------------------------------------------------------
+
+_ALL = having(
+    {
+        "a": before("move", onError="continue"), "b": after("stop"), "c": before("commit", command=["check", "{{ to_site }}"]),
+        "d": after({"tier": 1}), "e": before({"vm": "web"}), "f": after("move", onError="continue"), "g": after("move", kinds=["abort", "restart"]),
+    },
+    {"p": {"before": "commit", "text": "go?"}},
+)  # fmt: skip
+IN_FULL: dict[str, tuple[PlanView, dict[str, Any]]] = {
+    "callouts: planned": (view(_ALL), {"site": "west"}),
+    "callouts: disaster": (view(_ALL, silent=["east"]), {"site": "west", "word": WORD}),
+    "callouts: claimed": (view(_ALL, claim=claim(), records=logged(ended={"a": "done", "b": "done"})), {}),
+    "callouts: aborted": (view(_ALL, claim=claim(), east=NONE_RUN), {"goal": "abort"}),
+    "callouts: restart": (view(_ALL, east=NONE_RUN), {}),
+    "callouts: the rest": (
+        moved(_ALL, **THERE, west=NONE_RUN, records=logged(due=("d", "e", "f"), ended={"d": "done"})),
+        {},
+    ),
+    "callouts: refused": (view(_ALL, silent=["east"]), {"site": "west"}),
+}
