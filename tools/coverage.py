@@ -41,6 +41,8 @@ PURE = (
     "view",
     "callouts",
     "callout_places",
+    "readiness",
+    "capacity",
 )
 """Modules of dr_provider/reconcile that decide: no branch of them may be left out."""
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from dr_provider.model.errors import BadInput
 from dr_provider.model.findings import ArrayUse, Examination
+from dr_provider.model.inventory import FoundVolume
 from dr_provider.model.records import Guard, Owner
 from dr_provider.model.state import ArrayState, LunState, SnapshotState, VolumeKind
 from dr_provider.model.topology import ArraySpec, Topology
@@ -297,6 +298,13 @@ class Array(ABC):
         """Look closely, for `dr doctor`: what would keep the array from what the topology wants of it. Changes nothing; also works
         where `state` is NotReady, as far as it can."""
         return Examination()
+
+    def inventory(self) -> tuple[FoundVolume, ...]:
+        """Everything on the array that holds data, whoever made it, by name. Changes nothing."""
+        return tuple(
+            FoundVolume(v.name, v.kind, v.used, v.size, v.owner.topology if v.owner is not None else "")
+            for _, v in sorted(self.state().volumes.items())
+        )
 
     def close(self) -> None:
         """Let go of connections; nothing is changed."""

@@ -10,6 +10,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +21,7 @@ from dr_provider.model.plain import json_text, plain
 
 if TYPE_CHECKING:
     from dr_provider.model.topology import Topology
+    from dr_provider.reconcile.here import Here
     from dr_provider.reconcile.world import World
 
 __all__ = [
@@ -147,6 +149,16 @@ class Session:
         world = open_world(topology, progress=self.progress)
         self._worlds.append(world)
         return world
+
+    def here(self) -> Here:
+        """What this machine knows: credentials, the state backend in use, the repository of the topology's file."""
+        from dr_provider.cli import sources
+        from dr_provider.cli.stack import backend_in_use, remote_of
+        from dr_provider.reconcile.here import look_here
+
+        file = None if self.options.source is not None else sources.file_of(self.options.topology)
+        remote = remote_of(file.absolute().parent) if file is not None else None
+        return look_here(self.topology(), backend=backend_in_use(Path.cwd()), repository=remote)
 
     def emit(self, document: Mapping[str, Any], show: Callable[[Paper], None]) -> None:
         """The command's result: the document as JSON, or what `show` writes for people."""

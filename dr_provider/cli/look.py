@@ -58,20 +58,32 @@ def validate(
     session.emit(document, show)
 
 
-def status(session: Session) -> None:
-    """Where every plan is, whether it is protected, and what is wrong.
+def status(
+    session: Session,
+    plan: PlanArgument = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit status 1 where a plan is not ready, or that is not known.")
+    ] = False,
+) -> int:
+    """Where every plan is, whether it is protected and ready to be moved, and what is wrong.
 
     \b
     dr status
-    dr status --json | jq .plans.shop.activeSite
+    dr status shop                 all of one plan; with -v every item of its readiness
+    dr status --check              for scripts: 1 where a plan could not be moved today
+    dr status --json | jq .plans.shop.ready
     dr status --from embedded:.dr/west-a.db
     """
+    named = plan_named(session, plan, "status").name if plan is not None else None
     world = session.world()
     from dr_provider.cli import show_status
     from dr_provider.reconcile.status import status_document
 
-    document = status_document(world)
-    session.emit(document, lambda paper: show_status.status(paper, document))
+    document = status_document(world, session.here())
+    if named is not None:
+        document = {**document, "plans": {named: document["plans"][named]}}
+    session.emit(document, lambda paper: show_status.status(paper, document, everything=session.verbose))
+    return 1 if check and not all(shown["ready"] for shown in document["plans"].values()) else 0
 
 
 def points(session: Session, plan: PlanArgument = None) -> None:

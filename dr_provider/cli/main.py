@@ -10,13 +10,17 @@ import typer
 from typer.core import TyperGroup
 
 from dr_provider.cli import (
+    alert,
     answer,
     apply,
+    backup,
     ci,
+    discover,
     doctor,
     drill,
     errors,
     guard,
+    init,
     init_ci,
     look,
     move,
@@ -105,6 +109,8 @@ def root(
 
 
 for _part in (
+    init,
+    discover,
     look,
     plan,
     report,
@@ -113,6 +119,8 @@ for _part in (
     rehearse,
     doctor,
     protect,
+    backup,
+    alert,
     drill,
     guard,
     verify,

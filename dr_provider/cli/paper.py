@@ -106,10 +106,10 @@ def _style(paper: Paper, style: str) -> str:
 
 
 def _row_style(row: Sequence[str]) -> str:
-    bad = {"failed", "unknown", "broken", "split", "unreachable", "problem"}
+    bad = {"failed", "unknown", "broken", "split", "unreachable", "problem", "NO"}
     if bad.intersection(row):
         return "red"
-    return "yellow" if "warning" in row else ""
+    return "yellow" if {"warning", "not known", "degraded"}.intersection(row) else ""
 
 
 def ago(time: str) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dr_provider.cli.alert import keep_alerting
 from dr_provider.cli.common import Session, command
 from dr_provider.cli.interrupts import careful
 from dr_provider.cli.names import PlanArgument, plan_named
@@ -59,6 +60,9 @@ def _watch(session: Session, names: list[str]) -> int:
     from dr_provider.reconcile.protect import watch
 
     world, stop = session.world(), threading.Event()
+    if session.topology().alerts is not None:
+        alerts = threading.Thread(target=keep_alerting, args=(session, stop), name="alerts", daemon=True)
+        alerts.start()
     with careful(), ThreadPoolExecutor(1, thread_name_prefix="watch") as pool:
         future = pool.submit(watch, world, names, stop)
         asked = threading.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from dr_provider.cli.paper import Paper, ago, span
@@ -13,18 +14,26 @@ __all__ = ["history", "points", "show_vms", "status"]
 _VMS_IN_FULL = 12
 _MIRRORS_IN_FULL = 8
 _SENTENCES_IN_FULL = 6
+_ITEMS_IN_FULL = 4
+_NOBODY_SAID = ("backend", "repository")
+_LEADS = {"problem": "not ready", "warning": "note"}
+_STYLES = {"problem": "red", "warning": ""}
 
 
-def status(paper: Paper, document: Mapping[str, Any]) -> None:
-    """The status document of SPEC.md."""
+def status(paper: Paper, document: Mapping[str, Any], *, everything: bool = False) -> None:
+    """The status document of SPEC.md: of several plans a line each, and what is wrong; of one all of it. `everything`: the items of
+    readiness that are well, too."""
     plans = document["plans"]
     if not plans:
         paper.line("The topology has no plan.")
-    for number, (name, plan) in enumerate(plans.items()):
-        if number:
-            paper.line()
-        _plan(paper, name, plan, alone=len(plans) == 1)
-    shown = [plan for plan in plans.values() if plan["activeSite"] is not None]
+    elif len(plans) == 1 or everything:
+        for number, (name, plan) in enumerate(plans.items()):
+            if number:
+                paper.line()
+            _plan(paper, name, plan, alone=len(plans) == 1, everything=everything)
+    else:
+        _overview(paper, plans)
+    shown = [plan for plan in plans.values() if plan["activeSite"] is not None and (len(plans) == 1 or everything)]
     said = [sentence for plan in shown for sentence in (*plan["degraded"], *plan.get("warnings", ()))]
     # What a plan's warnings have said of a silent party is not said again.
     silent = [r for r in document.get("silent", {}).values() if not any(r in sentence for sentence in said)]
@@ -34,33 +43,114 @@ def status(paper: Paper, document: Mapping[str, Any]) -> None:
         _some(paper, silent)
 
 
-def _some(paper: Paper, sentences: Sequence[str]) -> None:
+def _some(paper: Paper, sentences: Sequence[str], style: str = "yellow") -> None:
     """What is wrong, as far as a screen has room for it."""
-    paper.bullets(sentences[:_SENTENCES_IN_FULL], "yellow", indent=2)
+    paper.bullets(sentences[:_SENTENCES_IN_FULL], style, indent=2)
     if len(sentences) > _SENTENCES_IN_FULL:
         paper.line(f"and {len(sentences) - _SENTENCES_IN_FULL} more (--json lists them all)", indent=4)
 
 
-def _plan(paper: Paper, name: str, plan: Mapping[str, Any], *, alone: bool) -> None:
-    well = plan["phase"] == "steady" and plan["protected"] and not plan["degraded"]
+# -- several plans --------------------------------------------------------------------------------------
+
+
+def _overview(paper: Paper, plans: Mapping[str, Mapping[str, Any]]) -> None:
+    rows = [_row(name, plan) for name, plan in plans.items()]
+    paper.table(("plan", "runs at", "epoch", "phase", "VMs", "lag", "ready"), rows, indent=0)
+    # The worst of every plan before the second of any.
+    wrong = [[f"{name}: {sentence}" for sentence in _wrong(plan)] for name, plan in plans.items()]
+    lines = [line for turn in zip_longest(*wrong) for line in turn if line is not None]
+    if lines:
+        paper.line()
+        _some(paper, lines)
+        paper.line("dr status PLAN says all of one plan.", indent=2)
+
+
+def _row(name: str, plan: Mapping[str, Any]) -> tuple[str, ...]:
+    run = sum(vm["state"] == "running" for vm in plan["vms"].values())
+    return (
+        name,
+        plan["activeSite"] or "not known",
+        str(plan["epoch"]),
+        plan["phase"],
+        f"{run}/{len(plan['vms'])}",
+        _lag(plan),
+        _READY[plan["ready"]],
+    )
+
+
+_READY = {True: "yes", False: "NO", None: "not known"}
+
+
+def _wrong(plan: Mapping[str, Any]) -> list[str]:
+    """What keeps a plan from being well: what does not run, then what would keep it from moving."""
+    asked = [f"waits for an answer, prompt {p['prompt']}: {p['text']} ({p['answer']})" for p in plan.get("prompts", [])]
+    return [*asked, *plan["degraded"], *(_item(item) for item in _worst(plan) if item["level"] == "problem")]
+
+
+def _worst(plan: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The items that are not ok, worst first; what nobody has said is no fault."""
+    order = ("problem", "unknown", "warning")
+    items = [i for i in plan["readiness"] if i["level"] in order]
+    said = [i for i in items if i["level"] != "unknown" or i["check"] not in _NOBODY_SAID]
+    return sorted(said, key=lambda item: order.index(item["level"]))
+
+
+def _item(item: Mapping[str, Any]) -> str:
+    return f"{item['found']} {item['todo']}".rstrip()
+
+
+# -- one plan ---------------------------------------------------------------------------------------------
+
+
+def _plan(paper: Paper, name: str, plan: Mapping[str, Any], *, alone: bool, everything: bool) -> None:
+    well = plan["phase"] == "steady" and plan["protected"] and not plan["degraded"] and plan["ready"]
     site = plan["activeSite"]
     where = f"active at {site} since epoch {plan['epoch']}" if site else "not known to what answers"
     protected = "protected" if plan["protected"] else "NOT PROTECTED"
-    paper.line(f"{name}: {where}, {plan['phase']}, {protected}", "bold green" if well else "bold yellow")
+    ready = {True: "ready", False: "NOT READY", None: "readiness not known"}[plan["ready"]]
+    paper.line(f"{name}: {where}, {plan['phase']}, {protected}, {ready}", "bold green" if well else "bold yellow")
     if site is None:
         # Nothing is known of it: its VMs and mirrors would be a page of dashes.
         paper.bullets(plan["degraded"], "yellow", indent=2)
         return
     point = plan["recoveryPoint"]
-    paper.pairs([("recovery point", f"{point['id']}, {ago(point['time'])}" if point else "none")])
+    paper.pairs(
+        [
+            ("recovery point", f"{point['id']}, {ago(point['time'])}" if point else "none"),
+            ("lag", f"{_lag(plan)} ({span(plan['rpoSeconds'])} allowed)"),
+        ]
+    )
     for asked in plan.get("prompts", []):
         paper.line(f"waits for an answer, prompt {asked['prompt']}: {asked['text']}", "bold yellow", indent=2)
         left = f"nobody has by {asked['until']}: {asked['default']}"
         paper.line(f"{asked['answer']}; {left}", indent=4)
     _some(paper, plan["degraded"])
     _some(paper, plan.get("warnings", []))
+    _readiness(paper, name, plan, everything=everything)
     show_vms(paper, plan["vms"], most=_VMS_IN_FULL if alone else _VMS_IN_FULL // 2)
     _mirrors(paper, plan["mirrors"])
+
+
+def _lag(plan: Mapping[str, Any]) -> str:
+    lag = plan["lagSeconds"]
+    return "not known" if lag is None else span(float(round(lag)))
+
+
+def _readiness(paper: Paper, name: str, plan: Mapping[str, Any], *, everything: bool) -> None:
+    if everything:
+        rows = [(item["level"], item["check"], _item(item)) for item in plan["readiness"]]
+        paper.table(("", "check", "found, and what to do"), rows)
+        return
+    worst = _worst(plan)
+    unknown = dict.fromkeys(item["check"] for item in worst if item["level"] == "unknown")
+    told = [item for item in worst if item["level"] != "unknown"]
+    for item in told[:_ITEMS_IN_FULL]:
+        paper.line(_item(item), _STYLES[item["level"]], indent=2, lead=f"{_LEADS[item['level']]}: ")
+    if unknown:
+        # Why stands above: who is silent.
+        paper.line(f"not known: {', '.join(unknown)} (silent)", "yellow", indent=2)
+    if len(told) > _ITEMS_IN_FULL:
+        paper.line(f"and {len(told) - _ITEMS_IN_FULL} more; dr status {name} -v lists every item", indent=4)
 
 
 def show_vms(paper: Paper, vms: Mapping[str, Mapping[str, Any]], *, most: int = _VMS_IN_FULL) -> None:

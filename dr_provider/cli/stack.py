@@ -15,8 +15,10 @@ from dr_provider.model.problems import did_you_mean
 
 __all__ = [
     "SelectedStack",
+    "backend_in_use",
     "project_file",
     "project_of",
+    "remote_of",
     "selected_stack",
     "selected_topology",
     "stack_file",
@@ -130,14 +132,48 @@ def _workspace(project: str, project_file: Path, environment: Mapping[str, str])
             continue
         # One a backend; engines before they kept several wrote one for all.
         by_backend = settings.get("stacks")
-        stack = by_backend.get(_backend(home, environment)) if isinstance(by_backend, dict) else None
+        stack = by_backend.get(_logged_in(home, environment)) if isinstance(by_backend, dict) else None
         stack = stack or settings.get("stack")
         if isinstance(stack, str) and stack:
             return stack
     return None
 
 
-def _backend(home: Path, environment: Mapping[str, str]) -> str | None:
+def backend_in_use(start: Path, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The address of the state backend, in the engine's order: PULUMI_BACKEND_URL, the project's own, else the one that was logged in
+    to. None: no project, or none of these says it. It may hold a credential."""
+    file = project_file(start)
+    if file is None:
+        return None
+    own = _yaml(file).get("backend")
+    named = own.get("url") if isinstance(own, dict) else None
+    home = Path(environment.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    if not environment.get("PULUMI_BACKEND_URL") and isinstance(named, str):
+        return named
+    return _logged_in(home, environment)
+
+
+def remote_of(start: Path) -> str | None:
+    """The address of the remote `origin` of the git repository that a folder is in; None: there is none. It may hold a credential."""
+    config = next(
+        (folder / ".git" / "config" for folder in (start, *start.parents) if (folder / ".git").exists()), None
+    )
+    if config is None:
+        return None
+    within = False
+    try:
+        for line in config.read_text("utf-8").splitlines():
+            words = line.strip()
+            if words.startswith("["):
+                within = words.replace(" ", "") == '[remote"origin"]'
+            elif within and words.partition("=")[0].strip() == "url":
+                return words.partition("=")[2].strip()
+    except (OSError, UnicodeDecodeError):
+        pass
+    return None
+
+
+def _logged_in(home: Path, environment: Mapping[str, str]) -> str | None:
     """The backend in use: PULUMI_BACKEND_URL, else the one that was logged in to."""
     if environment.get("PULUMI_BACKEND_URL"):
         return environment["PULUMI_BACKEND_URL"]

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dr_provider.model.findings import Examination, HostUse
+from dr_provider.model.inventory import FoundDisk, FoundNic, FoundVm
 from dr_provider.model.records import Level, Owner
-from dr_provider.model.state import HostState, Reservation
+from dr_provider.model.state import HostState, Reservation, VmState
 from dr_provider.model.topology import HealthSpec
 from dr_provider.model.vm import VmDefinition
 
-__all__ = ["DataReport", "FreezeReport", "Hypervisor", "ProbeReport", "StopReport"]
+__all__ = ["DataReport", "FreezeReport", "Hypervisor", "ProbeReport", "StopReport", "ours"]
 
 
 @dataclass(frozen=True)
@@ -118,5 +119,25 @@ class Hypervisor(ABC):
         where `state` is NotReady, as far as it can."""
         return Examination()
 
+    def inventory(self) -> tuple[FoundVm, ...]:
+        """Every VM on the host, whoever made it, by name. Changes nothing."""
+        return tuple(ours(vm) for _, vm in sorted(self.state().vms.items()))
+
     def close(self) -> None:
         """Let go of connections; nothing is changed."""
+
+
+def ours(vm: VmState) -> FoundVm:
+    """A VM that dr made, as it is found."""
+    of = vm.definition
+    return FoundVm(
+        vm.name,
+        of.cpus,
+        of.memory,
+        vm.state == "running",
+        tuple(FoundDisk(disk.role, disk.target, disk.size) for disk in of.disks),
+        tuple(FoundNic(nic.bridge, nic.mac) for nic in of.nics),
+        of.owner.topology,
+        of.plan,
+        of.vm,
+    )

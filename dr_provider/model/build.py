@@ -19,6 +19,7 @@ from dr_provider.model.addresses import derived_mac, mac
 from dr_provider.model.build_callouts import callouts, prompts, with_scripts
 from dr_provider.model.problems import Path
 from dr_provider.model.topology import (
+    AlertSpec,
     ArraySpec,
     BackupSpec,
     Contact,
@@ -52,6 +53,10 @@ DEFAULTS: Mapping[str, Data] = {
 }
 
 
+_WHOLE = (("witness",), ("contacts",), ("state",), ("alerts",))
+"""Sections that are one thing, not things by name: a fault anywhere in it leaves it out."""
+
+
 @dataclass
 class Draft:
     """The parts of a topology that are well-formed. A name whose value is None is malformed; a section in `torn` is so as a whole."""
@@ -67,6 +72,8 @@ class Draft:
     source_budget: float = 10.0
     witness: WitnessSpec | None = None
     contacts: tuple[Contact, ...] = ()
+    kept: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    alerts: AlertSpec | None = None
     host_sites: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """By plan: the sites under `hosts`, those that allow any host too."""
     torn: frozenset[str] = frozenset()
@@ -108,7 +115,7 @@ def absolute(data: Data, base: FilePath) -> dict[str, Any]:
 
 def build(data: Data, bad: tuple[Path, ...]) -> Draft:
     """Build what is well-formed. `bad` are the paths at which the schema found faults."""
-    torn = {str(path[0]) for path in bad if len(path) == 1 or path[:1] in (("witness",), ("contacts",))} | (
+    torn = {str(path[0]) for path in bad if len(path) == 1 or path[:1] in _WHOLE} | (
         {"sites", "arrays", "hosts"} - set(data)
     )
     broken = {path[:2] for path in bad if len(path) > 1}
@@ -137,6 +144,8 @@ def build(data: Data, bad: tuple[Path, ...]) -> Draft:
         source_budget=10.0 if "sourceBudget" in torn else units.duration(data.get("sourceBudget", "10s")),
         witness=None if "witness" in torn else _witness(data.get("witness")),
         contacts=() if "contacts" in torn else _contacts(data),
+        kept={} if "state" in torn else _kept(data.get("state", {})),
+        alerts=None if "alerts" in torn or "alerts" not in data else _alerts(data["alerts"]),
         torn=frozenset(torn),
     )
 
@@ -171,6 +180,18 @@ def _witness(data: Data | None) -> WitnessSpec | None:
         return None
     own = {key: value for key, value in data.items() if key != "driver"}
     return WitnessSpec(data["driver"], dict(DEFAULTS.get(f"{data['driver']} witness", {})) | own)
+
+
+def _kept(data: Data) -> dict[str, tuple[str, ...]]:
+    return {thing: (at,) if isinstance(at, str) else tuple(at) for thing, at in sorted(data.items())}
+
+
+def _alerts(data: Data) -> AlertSpec:
+    return AlertSpec(
+        tuple(data["notify"]),
+        units.duration(data.get("remind", "1d")),
+        units.duration(data.get("calm", "10m")),
+    )
 
 
 def _network(name: str, data: Data) -> NetworkSpec:

@@ -20,10 +20,12 @@ _SECTIONS = {
 }
 _SIZES = {"size", "memory", "capacity"}
 _DURATIONS = {
+    "calm",
     "commit_window",
     "every",
     "last_transfer",
     "latency",
+    "remind",
     "replicate_every",
     "rpo",
     "rto",
@@ -57,20 +59,23 @@ def describe_changes(old: Topology, new: Topology) -> list[str]:
     )
     changes += [f"site {name}: removed" for name in old.sites if name not in new.sites]
     changes += [f"site {name}: added" for name in new.sites if name not in old.sites]
-    if (old.witness is None) != (new.witness is None):
-        changes.append(f"witness: {'removed' if new.witness is None else 'added'}")
-    else:
-        changes += [f"witness: {what}" for what in _values("", old.witness, new.witness, "")]
+    for section in ("witness", "alerts"):
+        before, after = getattr(old, section), getattr(new, section)
+        if (before is None) != (after is None):
+            changes.append(f"{section}: {'removed' if after is None else 'added'}")
+        else:
+            changes += [f"{section}: {what}" for what in _values("", before, after, "")]
+    changes += [f"state: {what}" for what in _values("", old.kept, new.kept, "")]
     for section, kind in _SECTIONS.items():
-        before: Mapping[str, object] = getattr(old, section)
-        after: Mapping[str, object] = getattr(new, section)
-        for name in sorted({*before, *after}):
-            if name not in after:
+        was: Mapping[str, object] = getattr(old, section)
+        now: Mapping[str, object] = getattr(new, section)
+        for name in sorted({*was, *now}):
+            if name not in now:
                 changes.append(f"{kind} {name}: removed")
-            elif name not in before:
+            elif name not in was:
                 changes.append(f"{kind} {name}: added")
             else:
-                changes += [f"{kind} {name}: {what}" for what in _values("", before[name], after[name], "")]
+                changes += [f"{kind} {name}: {what}" for what in _values("", was[name], now[name], "")]
     return changes
 
 

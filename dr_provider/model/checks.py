@@ -20,7 +20,7 @@ from dr_provider.model import (
 )
 from dr_provider.model.build import Draft
 from dr_provider.model.problems import Path, Report, did_you_mean, listed
-from dr_provider.model.topology import PlanSpec
+from dr_provider.model.topology import ELSEWHERE, PlanSpec
 from dr_provider.model.units import format_duration, format_size
 
 __all__ = ["check"]
@@ -70,6 +70,10 @@ def _sites(draft: Draft, report: Report) -> None:
         for name, thing in section.items():
             if thing is not None and thing.site not in draft.sites:
                 report.add((key, name, "site"), _unknown("site", thing.site, draft.sites))
+    for what, places in draft.kept.items():
+        for place in places:
+            if place not in (*draft.sites, ELSEWHERE):
+                report.add(("state", what), _unknown("site", place, (*draft.sites, ELSEWHERE)))
 
 
 # -- VMs -----------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from itertools import chain
 from dr_provider.model import addresses, credentials
 from dr_provider.model.build import Draft
 from dr_provider.model.errors import BadInput
-from dr_provider.model.problems import Path, Report
+from dr_provider.model.problems import Report
+from dr_provider.model.references import machine_references
 from dr_provider.model.topology import ArraySpec, HostSpec, VolumeSpec
 
 __all__ = ["check", "check_credentials"]
@@ -27,29 +28,11 @@ def check(draft: Draft, report: Report) -> None:
 
 def check_credentials(draft: Draft, report: Report) -> None:
     """Every credential reference must lead to a secret on this machine."""
-    for path, reference in _references(draft):
+    for path, reference in machine_references(draft):
         try:
             credentials.resolve(reference, "its credential")
         except BadInput as error:
             report.add(path, str(error))
-
-
-def _references(draft: Draft) -> Iterator[tuple[Path, str]]:
-    for key, section in (("arrays", draft.arrays), ("hosts", draft.hosts)):
-        for name, thing in section.items():
-            if thing is None:
-                continue
-            reference = thing.options.get("credentials")
-            if isinstance(reference, str):
-                yield (key, name, "credentials"), reference
-            luns = thing.options.get("luns")
-            chap = luns.get("chap") if isinstance(luns, dict) else None
-            if isinstance(chap, dict):
-                yield (key, name, "luns", "chap", "password"), str(chap["password"])
-
-    keys = draft.witness.options.get("credentials") if draft.witness is not None else None
-    for name, reference in keys.items() if isinstance(keys, dict) else ():
-        yield ("witness", "credentials", name), str(reference)
 
 
 def _one_place(draft: Draft, report: Report) -> None:

@@ -1,4 +1,4 @@
-"""What `dr doctor` finds: sentences with a level, and the facts that are only judged beside those of other machines."""
+"""What `dr doctor` and readiness find: sentences with a level, and the facts that are only judged beside those of other machines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["ArrayUse", "ClockReading", "Examination", "Finding", "HostUse", "Room", "VmUse", "ok", "problem", "warning"]
+__all__ = [
+    "ArrayUse",
+    "ClockReading",
+    "Examination",
+    "Finding",
+    "HostUse",
+    "Item",
+    "Level",
+    "Room",
+    "VmUse",
+    "ok",
+    "problem",
+    "warning",
+]
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -20,6 +33,18 @@ class Finding:
     check: str
     found: str
     todo: str = ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of a plan's readiness. `unknown`: who could say it is silent, or nobody has said it. `check` and `subject` (a site, an array,
+    or "") stay the same, for scripts; `found` and `todo` are sentences."""
+
+    check: str
+    level: Literal["ok", "warning", "problem", "unknown"]
+    found: str
+    todo: str = ""
+    subject: str = ""
 
 
 def ok(subject: str, check: str, found: str) -> Finding:

@@ -105,6 +105,8 @@ def _topology(draft: Draft, text: str) -> Topology:
         text=text,
         witness=draft.witness,
         contacts=draft.contacts,
+        kept=draft.kept,
+        alerts=draft.alerts,
     )
 
 

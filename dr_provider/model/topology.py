@@ -10,6 +10,8 @@ from typing import Literal
 from dr_provider.model.callout_specs import CalloutSpec, PromptSpec
 
 __all__ = [
+    "ELSEWHERE",
+    "AlertSpec",
     "ArraySpec",
     "BackupSpec",
     "Contact",
@@ -29,6 +31,9 @@ __all__ = [
     "VolumeSpec",
     "WitnessSpec",
 ]
+
+ELSEWHERE = "elsewhere"
+"""At none of the topology's sites."""
 
 OnFailure = Literal["wait", "continue", "retry"]
 Consistency = Literal["application", "crash"]
@@ -273,6 +278,15 @@ class WitnessSpec:
 
 
 @dataclass(frozen=True)
+class AlertSpec:
+    """Who is told what is not well. `notify`: references to apprise's addresses; `remind` and `calm` in seconds."""
+
+    notify: tuple[str, ...]
+    remind: float = 86400.0
+    calm: float = 600.0
+
+
+@dataclass(frozen=True)
 class Topology:
     """The whole document. `text` is the canonical JSON of the document, as it is stored on the arrays; it holds no credential."""
 
@@ -288,6 +302,9 @@ class Topology:
     text: str = ""
     witness: WitnessSpec | None = None
     contacts: tuple[Contact, ...] = ()
+    kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Where the stack's state (`backend`) and the `repository` are: sites, or `elsewhere`. What is not there is not said."""
+    alerts: AlertSpec | None = None
 
     def plan_volumes(self, plan: str) -> tuple[VolumeSpec, ...]:
         """The volumes of a plan, by name."""

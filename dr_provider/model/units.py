@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["BLOCK", "block_size", "delay", "duration", "format_duration", "format_size", "size", "span"]
+__all__ = ["BLOCK", "about", "block_size", "delay", "duration", "format_duration", "format_size", "size", "span"]
 
 BLOCK = 4096
 """LUNs and volumes are made of blocks of so many bytes."""
@@ -88,11 +88,19 @@ def span(seconds: float | None) -> str:
     if seconds < 10:
         return f"{seconds:.1f} s" if seconds % 1 else f"{seconds:.0f} s"
     whole = round(seconds)
-    for unit, whole_of, small, smaller in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= whole_of:
-            rest = whole % whole_of // smaller
-            return f"{whole // whole_of} {unit}" + (f" {rest} {small}" if rest else "")
+    for unit, size, small, smaller in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
     return f"{whole} s"
+
+
+def about(count: int) -> str:
+    """A number of bytes for people: 1.5 TiB, 20.0 GiB, 4 KiB."""
+    for unit, size in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1024:.0f} KiB"
 
 
 def _like_size(text: str) -> str:

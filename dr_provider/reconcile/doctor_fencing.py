@@ -11,7 +11,7 @@ from dr_provider.model.topology import Topology
 from dr_provider.reconcile.fencing import alive_at, fence_of, silence_of
 from dr_provider.reconcile.view import PlanView, plan_view
 
-__all__ = ["judge_fencing"]
+__all__ = ["judge_fencing", "judge_guard"]
 
 
 def judge_fencing(topology: Topology, seen: Observation) -> Iterator[tuple[str, Finding]]:
@@ -23,7 +23,7 @@ def judge_fencing(topology: Topology, seen: Observation) -> Iterator[tuple[str, 
             continue
         try:
             view = plan_view(topology, plan.name, seen)
-            yield (view.epoch.site if view.epoch is not None else ""), _guarded(view)
+            yield (view.epoch.site if view.epoch is not None else ""), judge_guard(view)
         except DrError as error:
             yield "", problem(f"plan {plan.name}", "fencing", str(error), "Mend that record, then run dr doctor again.")
 
@@ -48,7 +48,8 @@ def _witness(place: str, state: WitnessState | Silent | None) -> Finding:
     )
 
 
-def _guarded(view: PlanView) -> Finding:
+def judge_guard(view: PlanView) -> Finding:
+    """Whether a guard stands surety for a plan that is fenced by lease or witness."""
     subject, mode, epoch = f"plan {view.spec.name}", view.spec.fencing, view.epoch
     if epoch is None:
         return ok(subject, "fencing", f"It is to be fenced by {mode}, and was never made as far as is known.")

@@ -14,6 +14,7 @@ from dr_provider.model.errors import BadInput
 from dr_provider.model.findings import ClockReading, Examination, Finding, Room, ok, problem, warning
 from dr_provider.model.state import ArrayState, Observation
 from dr_provider.model.topology import ArraySpec, Topology
+from dr_provider.model.units import about
 from dr_provider.reconcile.doctor_fencing import judge_fencing
 
 __all__ = ["CHAP_LEAST", "CLOCK_PROBLEM", "CLOCK_WARNING", "judge"]
@@ -129,7 +130,7 @@ def _room(topology: Topology, seen: Observation, examined: Mapping[str, Examinat
 def _array_room(topology: Topology, spec: ArraySpec, room: Room, state: ArrayState | None) -> Finding:
     subject = f"array {spec.name}"
     share = room.free / room.size if room.size else 0.0
-    found = f"{_size(room.free)} of {_size(room.size)} are free ({share:.0%})."
+    found = f"{about(room.free)} of {about(room.size)} are free ({share:.0%})."
     more = (
         "Make the pool larger, let fewer recovery points be kept (backup.keep), or drop safety copies (dr safety list)."
     )
@@ -139,7 +140,7 @@ def _array_room(topology: Topology, spec: ArraySpec, room: Room, state: ArraySta
     if room.shared and not room.free:
         return problem(subject, "room", found, "Make room on the disk that its file is on.")
     if needed > room.free:
-        return warning(subject, "room", f"{found} The volumes that stand on it may still take {_size(needed)}.", more)
+        return warning(subject, "room", f"{found} The volumes that stand on it may still take {about(needed)}.", more)
     if not room.shared and share < FREE_WARNING:
         return warning(subject, "room", found, more)
     return ok(subject, "room", found)
@@ -153,13 +154,6 @@ def _still_to_come(topology: Topology, array: str, state: ArrayState | None) -> 
             there = state.volumes.get(volume.name) if state is not None else None
             need += max(0, volume.size - (there.used if there is not None else 0))
     return need
-
-
-def _size(count: int) -> str:
-    for unit, size in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1024:.0f} KiB"
 
 
 # -- identities and paths -----------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from dr_provider.reconcile.decision import Action, Decision
 from dr_provider.reconcile.fencing import MARGIN, TTL
 from dr_provider.reconcile.graph import Event, critical_path
 
-__all__ = ["Journal", "Lines", "estimate", "journal_folder"]
+__all__ = ["Journal", "Lines", "estimate", "journal_folder", "state_folder"]
 
 _DEFAULT_SECONDS = 0.5
 _ROUGH = {"wait-fence": TTL + MARGIN}
@@ -30,12 +30,17 @@ _READ_LAST = 5
 
 
 def journal_folder(topology: str, plan: str) -> Path:
-    """Where a plan's journals are: $DR_STATE_HOME, else the user's state folder (XDG base directories)."""
+    """Where a plan's journals are."""
+    return state_folder(topology) / plan
+
+
+def state_folder(topology: str) -> Path:
+    """Where this machine keeps what it knows of a topology: $DR_STATE_HOME, else the user's state folder (XDG base directories)."""
     home = os.environ.get("DR_STATE_HOME")
     if home is None:
         base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
         home = str(Path(base) / "dr")
-    return Path(home) / topology / plan
+    return Path(home) / topology
 
 
 class Lines:

@@ -13,7 +13,7 @@ from dr_provider.model.state import HostState
 from dr_provider.model.topology import VmSpec
 from dr_provider.reconcile.view import PlanView
 
-__all__ = ["Placement", "place", "reservation_tag"]
+__all__ = ["Placement", "Room", "place", "reservation_tag", "room_of"]
 
 
 def reservation_tag(topology: str, plan: str) -> str:
@@ -30,7 +30,9 @@ class Placement:
 
 
 @dataclass
-class _Room:
+class Room:
+    """CPUs and memory (bytes) that a host has left, and the memory that it has in all."""
+
     cpus: int
     memory: int
     total: int
@@ -43,11 +45,11 @@ class _Room:
         self.memory -= vm.memory
 
 
-def _room(host: HostState, tag: str, ended: frozenset[str] = frozenset()) -> _Room:
+def room_of(host: HostState, tag: str, ended: frozenset[str] = frozenset()) -> Room:
     """What is free beside running VMs (but those of `ended`) and the reservations of others (the plan's own are about to be used)."""
     running = [vm.definition for vm in host.vms.values() if vm.state == "running" and vm.name not in ended]
     kept = [kept for kept in host.reservations if kept.tag != tag and kept.vm not in ended]
-    return _Room(
+    return Room(
         host.cpus - sum(d.cpus for d in running) - sum(k.cpus for k in kept),
         host.memory - sum(d.memory for d in running) - sum(k.memory for k in kept),
         host.memory,
@@ -83,7 +85,7 @@ def place(
     homes = {vm.name: at.host for vm in rest if not anew and (at := view.place(vm.name, site)) is not None}
     best: Placement | None = None
     for spread, by_cpus in ((True, False), (False, False), (False, True)):
-        rooms = {name: _room(state, tag, ended) for name, state in answering.items()}
+        rooms = {name: room_of(state, tag, ended) for name, state in answering.items()}
         attempt = _assign(rest, rooms, homes if spread else {}, near=near or {}, spread=spread, by_cpus=by_cpus)
         if best is None or len(attempt.unplaced) < len(best.unplaced):
             best = attempt
@@ -97,7 +99,7 @@ def place(
 
 def _assign(
     vms: tuple[VmSpec, ...],
-    rooms: dict[str, _Room],
+    rooms: dict[str, Room],
     homes: Mapping[str, str],
     *,
     near: Mapping[str, frozenset[str]],

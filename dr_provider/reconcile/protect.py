@@ -33,7 +33,9 @@ from dr_provider.reconcile.world import World
 __all__ = [
     "ProtectOutcome",
     "Transfer",
+    "backup_all",
     "backup_places",
+    "backup_plan",
     "protect_all",
     "protect_plan",
     "refuse",
@@ -75,15 +77,37 @@ def protect_plan(
     return cycle.outcome(next_due(view, open_mirrors(view)))
 
 
+def backup_plan(world: World, plan: str, *, stop: Stop = stopping.requested) -> ProtectOutcome:
+    """A recovery point now, where the plan is active; nothing is repaired, sent or pruned. Raises as `protect_plan` does."""
+    cycle = Cycle(world, plan, stop)
+    with stopping.busy():
+        view = world.view(plan, refresh=True)
+        refuse(view)
+        _refuse_stale(view)
+        _take(cycle, view, Due(backup=True))
+        view = world.view(plan, refresh=True)
+        _say_level(cycle, view)
+    return cycle.outcome(next_due(view, open_mirrors(view)))
+
+
 def protect_all(
     world: World, plans: Iterable[str], *, now: bool = False, stop: Stop = stopping.requested
 ) -> list[ProtectOutcome]:
     """Protect several plans side by side; one that fails is an outcome with its sentence, and does not stop the others."""
+    return _side_by_side(plans, lambda plan: protect_plan(world, plan, now=now, stop=stop))
+
+
+def backup_all(world: World, plans: Iterable[str], *, stop: Stop = stopping.requested) -> list[ProtectOutcome]:
+    """`backup_plan` of several plans side by side, as `protect_all` does."""
+    return _side_by_side(plans, lambda plan: backup_plan(world, plan, stop=stop))
+
+
+def _side_by_side(plans: Iterable[str], work: Callable[[str], ProtectOutcome]) -> list[ProtectOutcome]:
     names = list(plans)
 
     def attempt(plan: str) -> ProtectOutcome:
         try:
-            return protect_plan(world, plan, now=now, stop=stop)
+            return work(plan)
         except DrError as error:
             return ProtectOutcome(plan, failures=tuple(str(error).splitlines()))
 
@@ -268,10 +292,13 @@ def _tidy(cycle: Cycle) -> PlanView:
     except (LeaseHeld, MoveInProgress) as error:
         cycle.warn(f"plan {plan}: old recovery points are pruned by a later run ({error})")
     view = world.view(plan)
-    if cycle.point is not None:
-        taken = next((p for p in view.points if p.id == cycle.point), None)
-        cycle.level = taken.seal.consistency if taken is not None and taken.seal is not None else None
+    _say_level(cycle, view)
     return view
+
+
+def _say_level(cycle: Cycle, view: PlanView) -> None:
+    taken = next((p for p in view.points if p.id == cycle.point), None)
+    cycle.level = taken.seal.consistency if taken is not None and taken.seal is not None else None
 
 
 # -- drills -------------------------------------------------------------------------------------

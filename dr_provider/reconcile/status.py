@@ -18,7 +18,9 @@ from dr_provider.protection.catalogue import RecoveryPoint, newest
 from dr_provider.protection.mirrors import MirrorState, lag_limit, mirror_states
 from dr_provider.reconcile.callouts import left_open, waiting
 from dr_provider.reconcile.drilled import drill_warnings
+from dr_provider.reconcile.here import Here, look_here
 from dr_provider.reconcile.mending import damage_warnings
+from dr_provider.reconcile.readiness import judge_plans, readiness_document
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.window import left_untouched, window_line, window_of
 from dr_provider.reconcile.world import World
@@ -28,13 +30,16 @@ __all__ = ["Phase", "degraded_of", "is_protected", "phase_of", "plan_status", "p
 Phase = Literal["steady", "claimed", "moving", "committed", "degraded", "split"]
 
 
-def status_document(world: World) -> dict[str, Any]:
-    """The document of `dr status --json` (SPEC.md), over the shared observation; `silent` and `time` beside the plans."""
+def status_document(world: World, here: Here | None = None) -> dict[str, Any]:
+    """The document of `dr status --json` (SPEC.md), over the shared observation; `silent` and `time` beside the plans. `here`: what this
+    machine knows of credentials, state and repository (None: looked for, the last two left out)."""
     seen = world.look()
     silent = {
         name: state.reason for name, state in sorted({**seen.arrays, **seen.hosts}.items()) if isinstance(state, Silent)
     }
-    plans = {plan: plan_status(world.view(plan)) for plan in sorted(world.topology.plans)}
+    views = {plan: world.view(plan) for plan in sorted(world.topology.plans)}
+    items = judge_plans(views.values(), here or look_here(world.topology))
+    plans = {plan: {**plan_status(view), **readiness_document(view, items[plan])} for plan, view in views.items()}
     return {"plans": plans, "silent": silent, "time": seen.time}
 
 

@@ -185,6 +185,8 @@ def _bring_about(wanted: DrPlanProps, incarnation: str, olds: dict[str, Any]) ->
         world.look(refresh=True)
         for line in (*outcome.failures, *outcome.warnings, *outcome.remarks):
             session.say_once(wanted.plan, line)
+        if outcome.decision.kind != "create":  # what was only just made has no recovery point yet
+            _say_readiness(world, wanted.plan)
         found = _status_outputs(world, wanted.plan)
         moved = _moved(world, wanted.plan, {**olds, "seconds": None if outcome.point else olds.get("seconds")})
         if outcome.decision.kind in ("planned", "disaster", "resolve", "rollback"):
@@ -201,6 +203,15 @@ def _bring_about(wanted: DrPlanProps, incarnation: str, olds: dict[str, Any]) ->
             "warnings": list(outcome.warnings),
             "safety": list(outcome.safety),
         }
+
+
+def _say_readiness(world: World, plan: str) -> None:
+    """What would keep the plan from being moved the next time: lines, never a difference or a failure (SPEC.md, Readiness)."""
+    from dr_provider.reconcile.readiness import judge_plans
+
+    for item in judge_plans([world.view(plan)])[plan]:
+        if item.level == "problem" and item.check not in ("made", "standing"):
+            session.say_once(plan, f"warning: not ready to be moved: {item.found} {item.todo}".rstrip())
 
 
 # -- observed -------------------------------------------------------------------------------------

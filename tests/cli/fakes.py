@@ -34,6 +34,10 @@ def plan_status(site: str = "west", epoch: int = 2, **more: Any) -> dict[str, An
             "app": {"site": site, "host": f"{site}-2", "state": "running"},
         },
         "mirrors": [{"volume": "vol-1", "from": "west-a", "to": "east-a", "state": "synced", "lagSeconds": 12.0}],
+        "ready": True,
+        "readiness": [{"check": "lag", "level": "ok", "found": "east: what is whole there is 12 s old.", "todo": ""}],
+        "lagSeconds": 12.0,
+        "rpoSeconds": 600.0,
         **more,
     }
 
@@ -97,7 +101,9 @@ class Reconciler:
         """The modules to put in place of the real ones, by name."""
         run, status, safety = ModuleType("run"), ModuleType("status"), ModuleType("safety")
         run.__dict__.update(decide_plan=self.decide_plan, run_plan=self.run_plan, start_plan=self.start_plan)
-        status.__dict__.update(status_document=lambda world: self.status, point_listing=lambda world, plan: self.points)
+        status.__dict__.update(
+            status_document=lambda world, here=None: self.status, point_listing=lambda world, plan: self.points
+        )
         safety.__dict__.update(
             list_safety=lambda world: self.copies, export_safety=self.export_safety, drop_safety=self.drop_safety
         )

@@ -992,3 +992,19 @@ def test_a_process_killed_while_it_writes_loses_nothing_that_was_acknowledged(pa
     content = pair.read(pair.a, "shop", "db", 0, 20 * BLOCK)
     assert all(content[at : at + 5] == b"entry" for at in range(0, len(content), BLOCK))
     pair.write(pair.a, "shop", "db", 0, b"after")
+
+
+# -- what it has ----------------------------------------------------------------------------------
+
+
+def test_the_inventory_names_every_volume_and_whose_it_is(pair: Pair) -> None:
+    volume(pair.a)
+    theirs = replace(OWNER, topology="another")
+    pair.a.create_volume("theirs", 8 * MIB, theirs)
+    before = alike(pair, pair.a.state())
+    found = {each.name: each for each in pair.a.inventory() if each.topology}
+    assert {name: (each.kind, each.size, each.topology) for name, each in found.items()} == {
+        "shop": ("data", 64 * MIB, OWNER.topology),
+        "theirs": ("data", 8 * MIB, "another"),
+    }
+    assert alike(pair, pair.a.state()) == before, "it changes nothing"

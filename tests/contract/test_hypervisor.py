@@ -531,3 +531,17 @@ def test_a_killed_process_leaves_a_whole_host(driver: str, tmp_path: Path) -> No
     host.release("churn")
     assert BENCHES[driver](tmp_path).open().state().reservations == ()
     bench.prepare()
+
+
+# -- what it has ---------------------------------------------------------------------------------
+
+
+def test_the_inventory_names_every_vm_with_its_disks_and_whose_it_is(bench: Bench, host: Hypervisor) -> None:
+    made = vm_on(bench)
+    host.define(made)
+    (found,) = (vm for vm in host.inventory() if vm.name == "db")
+    assert (found.topology, found.plan, found.vm, found.running) == (OWNER.topology, "shop", "db", False)
+    assert (found.cpus, found.memory) == (made.cpus, made.memory)
+    (disk,) = made.disks
+    assert [(each.name, each.source, each.size) for each in found.disks] == [(disk.role, disk.target, disk.size)]
+    assert [(each.network, each.mac) for each in found.nics] == [(bench.nic.bridge, bench.nic.mac)]

@@ -151,6 +151,18 @@ class Domain:
     def current(self) -> str:
         return self.live or self.config or ""
 
+    def XMLDesc(self, _flags: int) -> str:  # noqa: N802
+        self.host.answer()
+        if self._name in self.host.gone:
+            raise FakeError("VIR_ERR_NO_DOMAIN", "Domain not found: no domain with matching uuid")
+        return self.current
+
+    def blockInfo(self, target: str, _flags: int) -> list[int]:  # noqa: N802
+        self.host.answer()
+        if target not in self.host.sizes:
+            raise FakeError("VIR_ERR_INTERNAL_ERROR", "internal error: missing storage backend")
+        return [self.host.sizes[target], 0, 0]
+
     # -- metadata
 
     def metadata(self, _kind: int, uri: str, _flags: int) -> str:
@@ -323,7 +335,8 @@ class Secret:
 
 
 class FakeHost:
-    """The host, and a connection to it. `lost`: iSCSI names that it cannot log in to; `silent`: it answers nobody any more."""
+    """The host, and a connection to it. `lost`: iSCSI names that it cannot log in to; `silent`: it answers nobody any more; `sizes`: of disks, by
+    target; `gone`: domains that were removed since they were listed."""
 
     def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
         self.clock = clock
@@ -331,6 +344,8 @@ class FakeHost:
         self.secrets: dict[tuple[str | None, str], Secret] = {}
         self.networks: list[str] = []
         self.lost: set[str] = set()
+        self.sizes: dict[str, int] = {}
+        self.gone: set[str] = set()
         self.silent = False
         self.kvm = False
         self.opened: list[str] = []

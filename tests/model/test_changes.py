@@ -49,9 +49,15 @@ def move(doc: Doc) -> None:
     doc["hosts"].pop("west-2")
 
 
+def tell(doc: Doc) -> None:
+    doc["state"] = {"backend": "west"}
+    doc["alerts"] = {"notify": ["env:DR_ALERT_URL"]}
+
+
 CASES: list[tuple[Callable[[Doc], None], list[str]]] = [
     (grow, ["vm db: memory 64MiB -> 128MiB", "vm db: disks.root.size 4MiB -> 8MiB"]),
     (add, ["volume logs: added", "vm db: disks.logs added"]),
+    (tell, ["alerts: added", "state: backend none -> [west]"]),
     (
         retime,
         [

@@ -15,8 +15,9 @@ from dr_provider.arrays.zfs.calls import owner_words
 from dr_provider.arrays.zfs.examine import examine, hops_of
 from dr_provider.arrays.zfs.remote.names import iqn
 from dr_provider.arrays.zfs.transfer import TransferCalls
-from dr_provider.model.errors import BadInput
+from dr_provider.model.errors import BadInput, NotReady
 from dr_provider.model.findings import ArrayUse, Examination
+from dr_provider.model.inventory import FoundVolume
 from dr_provider.model.records import Guard, Owner
 from dr_provider.model.state import ArrayState, Incoming, LunState, SnapshotState, VolumeKind, VolumeState
 
@@ -51,6 +52,17 @@ class ZfsArray(TransferCalls, Array):
     def examine(self, use: ArrayUse) -> Examination:
         hops = hops_of(self.spec, self.fabric.peers, use.peers)
         return examine(self.spec, self._session, self._endpoints, lambda endpoint: self._open([endpoint]), hops)
+
+    def inventory(self) -> tuple[FoundVolume, ...]:
+        """What dr has there, then every file system and zvol of the pool beside it."""
+        try:
+            mine = super().inventory()
+        except NotReady as error:
+            if not error.missing:
+                raise
+            mine = ()
+        others = self._ask("inventory")
+        return (*mine, *(FoundVolume(row["name"], row["kind"], row["used"], row["size"]) for row in others))
 
     # -- records of the array -----------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from dr_provider.hypervisors.libvirt.book import Book
 from dr_provider.hypervisors.libvirt.domain import Rendered, render
 from dr_provider.hypervisors.libvirt.facts import Facts, read_facts
 from dr_provider.hypervisors.libvirt.health import Health
+from dr_provider.hypervisors.libvirt.inventory import read_all
 from dr_provider.hypervisors.libvirt.link import Link, Work
 from dr_provider.hypervisors.libvirt.metadata import Note
 from dr_provider.hypervisors.libvirt.quiesce import FREEZE_SECONDS, THAW_SECONDS, Quiesce, is_frozen
@@ -24,6 +25,7 @@ from dr_provider.hypervisors.libvirt.taken import Taken
 from dr_provider.hypervisors.room import Size, check_definition
 from dr_provider.model.errors import BadInput, Busy, Conflict, NotFound, Unreachable
 from dr_provider.model.findings import Examination, HostUse
+from dr_provider.model.inventory import FoundVm
 from dr_provider.model.records import Owner
 from dr_provider.model.state import HostState, Reservation, VmRun, VmState
 from dr_provider.model.topology import HealthSpec, HostSpec
@@ -81,6 +83,9 @@ class LibvirtHost(Hypervisor):
             return HostState(facts.initiator, free.cpus, free.memory, dict(sorted(vms.items())), reservations)
 
         return self._call(work, "say what is on it")
+
+    def inventory(self) -> tuple[FoundVm, ...]:
+        return self._call(read_all, "say which VMs it has")
 
     def create(self) -> None:
         """A host is a machine, which nobody makes here; whether it answers is all that there is to do."""
