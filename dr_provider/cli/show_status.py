@@ -55,7 +55,7 @@ def _some(paper: Paper, sentences: Sequence[str], style: str = "yellow") -> None
 
 def _overview(paper: Paper, plans: Mapping[str, Mapping[str, Any]]) -> None:
     rows = [_row(name, plan) for name, plan in plans.items()]
-    paper.table(("plan", "runs at", "epoch", "phase", "VMs", "lag", "ready"), rows, indent=0)
+    paper.table(("plan", "runs at", "epoch", "phase", "VMs", "lag", "drilled", "ready"), rows, indent=0)
     # The worst of every plan before the second of any.
     wrong = [[f"{name}: {sentence}" for sentence in _wrong(plan)] for name, plan in plans.items()]
     lines = [line for turn in zip_longest(*wrong) for line in turn if line is not None]
@@ -74,8 +74,18 @@ def _row(name: str, plan: Mapping[str, Any]) -> tuple[str, ...]:
         plan["phase"],
         f"{run}/{len(plan['vms'])}",
         _lag(plan),
+        _drilled(plan),
         _READY[plan["ready"]],
     )
+
+
+def _drilled(plan: Mapping[str, Any]) -> str:
+    """How long ago in one unit, and whether it was well: a column has no room for more."""
+    last = plan["lastDrill"]
+    if last is None:
+        return "never"
+    long = " ".join(ago(last["time"]).split()[:2])
+    return f"{long} ago" if last["ok"] else "FAILED"
 
 
 _READY = {True: "yes", False: "NO", None: "not known"}
@@ -118,6 +128,7 @@ def _plan(paper: Paper, name: str, plan: Mapping[str, Any], *, alone: bool, ever
         [
             ("recovery point", f"{point['id']}, {ago(point['time'])}" if point else "none"),
             ("lag", f"{_lag(plan)} ({span(plan['rpoSeconds'])} allowed)"),
+            ("last drill", _last_drill(plan)),
         ]
     )
     for asked in plan.get("prompts", []):
@@ -136,6 +147,14 @@ def _lag(plan: Mapping[str, Any]) -> str:
     return "not known" if lag is None else span(float(round(lag)))
 
 
+def _last_drill(plan: Mapping[str, Any]) -> str:
+    last = plan["lastDrill"]
+    if last is None:
+        return "never"
+    changed = ", before the plan was changed" if last["changedSince"] else ""
+    return f"{ago(last['time'])} at {last['site']}, {'well' if last['ok'] else 'FAILED'}{changed}"
+
+
 def _readiness(paper: Paper, name: str, plan: Mapping[str, Any], *, everything: bool) -> None:
     if everything:
         rows = [(item["level"], item["check"], _item(item)) for item in plan["readiness"]]
@@ -143,7 +162,8 @@ def _readiness(paper: Paper, name: str, plan: Mapping[str, Any], *, everything: 
         return
     worst = _worst(plan)
     unknown = dict.fromkeys(item["check"] for item in worst if item["level"] == "unknown")
-    told = [item for item in worst if item["level"] != "unknown"]
+    # A drill that failed or is overdue stands among the plan's warnings.
+    told = [i for i in worst if i["level"] != "unknown" and not (i["check"] == "drill" and _warned_of_drill(plan))]
     for item in told[:_ITEMS_IN_FULL]:
         paper.line(_item(item), _STYLES[item["level"]], indent=2, lead=f"{_LEADS[item['level']]}: ")
     if unknown:
@@ -151,6 +171,10 @@ def _readiness(paper: Paper, name: str, plan: Mapping[str, Any], *, everything: 
         paper.line(f"not known: {', '.join(unknown)} (silent)", "yellow", indent=2)
     if len(told) > _ITEMS_IN_FULL:
         paper.line(f"and {len(told) - _ITEMS_IN_FULL} more; dr status {name} -v lists every item", indent=4)
+
+
+def _warned_of_drill(plan: Mapping[str, Any]) -> bool:
+    return any("drill" in sentence for sentence in plan.get("warnings", ()))
 
 
 def show_vms(paper: Paper, vms: Mapping[str, Mapping[str, Any]], *, most: int = _VMS_IN_FULL) -> None:

@@ -21,6 +21,7 @@ from dr_provider.protection.mirrors import MirrorState, lag_limit, mirror_states
 from dr_provider.reconcile.capacity import array_room, site_capacity
 from dr_provider.reconcile.doctor_fencing import judge_guard
 from dr_provider.reconcile.doctor_judge import CLOCK_PROBLEM, CLOCK_WARNING
+from dr_provider.reconcile.drilled import changed_since, drill_overdue, last_drill
 from dr_provider.reconcile.due import newest_at
 from dr_provider.reconcile.here import Here, place_of
 from dr_provider.reconcile.terms import how_to_finish, what_is_open
@@ -59,6 +60,7 @@ def readiness_document(view: PlanView, items: Iterable[Item]) -> dict[str, Any]:
         ],
         "lagSeconds": min(lags, default=None),
         "rpoSeconds": lag_limit(view.spec),
+        "lastDrill": _last_drill(view),
     }
 
 
@@ -77,6 +79,7 @@ def _plan(view: PlanView, here: Here, capacity: Capacity) -> Iterator[Item]:
             yield replace(item, subject=site)
     for array in view.topology.plan_arrays(view.spec.name):
         yield replace(array_room(array, view.seen.arrays[array]), subject=array)
+    yield _drilled(view)
     yield _clocks(view)
     yield _credentials(view, here)
     if view.spec.fencing != "operator":
@@ -203,6 +206,46 @@ def _networks(view: PlanView, site: str) -> Item:
         found = f"{site}: no address for {listed(dynamic)} there, and there is one elsewhere: DHCP gives it one after a move."
         return Item("network", "warning", found, f"Add {site} under the card's address, unless that is meant.")
     return Item("network", "ok", f"{site}: {cards} network card{'s' if cards != 1 else ''}, all mapped there.")
+
+
+# -- drills ---------------------------------------------------------------------------------------------
+
+
+def _drilled(view: PlanView) -> Item:
+    plan, last = view.spec.name, last_drill(view)
+    todo = f"Drill it: dr drill start {plan}."
+    if last is not None and not last.ok:
+        why = last.failures[0].rstrip(". ") if last.failures else "it was not finished"
+        return Item(
+            "drill",
+            "problem",
+            f"Its last drill, {last.drill} at {last.site}, {_ago(view, last.time)}, failed: {why}.",
+            f"Mend that, then d{todo[1:]}",
+        )
+    if drill_overdue(view):
+        since = f"the last one was {_ago(view, last.time)}" if last is not None else "it was never drilled"
+        return Item("drill", "problem", f"A drill is overdue: {since}.", todo)
+    if last is None:
+        return Item("drill", "warning", "It was never drilled.", todo)
+    said = f"Its last drill, {last.drill} at {last.site}, {_ago(view, last.time)}, was well"
+    if changed_since(view, last):
+        return Item("drill", "warning", f"{said}, and the plan has changed since: it needs a drill.", todo)
+    return Item("drill", "ok", f"{said}.")
+
+
+def _ago(view: PlanView, time: str) -> str:
+    return f"{span(max(0.0, float(round((keys.at(view.seen.time) - keys.at(time)).total_seconds()))))} ago"
+
+
+def _last_drill(view: PlanView) -> dict[str, Any] | None:
+    last = last_drill(view)
+    if last is None:
+        return None
+    return {
+        "drill": last.drill, "site": last.site, "kind": last.kind, "time": last.time, "point": last.point, "ok": last.ok,
+        "rtoSeconds": last.rto_seconds, "rpoSeconds": last.rpo_seconds, "failures": list(last.failures),
+        "changedSince": changed_since(view, last),
+    }  # fmt: skip
 
 
 # -- machines -------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ def plan_status(site: str = "west", epoch: int = 2, **more: Any) -> dict[str, An
         "readiness": [{"check": "lag", "level": "ok", "found": "east: what is whole there is 12 s old.", "todo": ""}],
         "lagSeconds": 12.0,
         "rpoSeconds": 600.0,
+        "lastDrill": None,
         **more,
     }
 

@@ -53,9 +53,9 @@ def test_several_plans_are_a_line_each_and_the_worst_of_each_first(status: Any) 
     web = plan_status("east", 1, degraded=["VM web is off on east-1", "VM api is off on east-1"], phase="degraded")
     found = status(shop=LATE, web=web)
     assert found.out.splitlines() == [
-        "plan  runs at  epoch  phase     VMs  lag         ready",
-        "shop  east     1      steady    2/2  1 h 30 min  NO",
-        "web   east     1      degraded  2/2  12 s        yes",
+        "plan  runs at  epoch  phase     VMs  lag         drilled  ready",
+        "shop  east     1      steady    2/2  1 h 30 min  never    NO",
+        "web   east     1      degraded  2/2  12 s        never    yes",
         "",
         "  - shop: west: it is behind. Run dr protect shop.",
         "  - web: VM web is off on east-1",

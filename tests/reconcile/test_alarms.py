@@ -46,6 +46,10 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a move that does not end": (
         {"phase": "moving", "claim": {"since": minute(40)}, "readiness": [STANDING]}, ["shop/move problem"],
     ),
+    "a question that waits": (
+        {"prompts": [{"prompt": "go", "text": "Shall we?", "until": "t", "default": "stop", "answer": "dr answer shop go"}]},
+        ["shop/prompt/go problem"],
+    ),
     "degraded": ({"phase": "degraded", "degraded": ["VM db is off"]}, ["shop/degraded problem"]),
     "never made": ({"activeSite": None, "degraded": ["never made"], "readiness": [item("made")]}, ["shop/made problem"]),
 }  # fmt: skip

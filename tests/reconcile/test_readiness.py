@@ -9,10 +9,12 @@ import pytest
 
 from dr_provider.model import keys
 from dr_provider.model.codec import dump
+from dr_provider.model.drills import DrillResult
 from dr_provider.model.findings import Item
 from dr_provider.model.records import Corrupt
 from dr_provider.model.state import ArrayState, Observation
 from dr_provider.model.topology import Topology, WitnessSpec
+from dr_provider.reconcile.drilled import plan_digest
 from dr_provider.reconcile.here import Here, look_here, place_of
 from dr_provider.reconcile.readiness import is_ready, judge_plans, lag_of, readiness_document
 from dr_provider.reconcile.status import status_document
@@ -42,7 +44,7 @@ DAY = {"rpo": "1d"}
 """The points of a situation are some hours old."""
 SMALL = {"memory": "2GiB", "cpus": 2, "host_cpus": 4, "host_memory": "4GiB", "plan": DAY}
 """Two VMs fill a host."""
-ALL = {"lag", "points", "network", "capacity", "spare", "room", "clock", "credential", "backend", "repository"}
+ALL = {"drill", "lag", "points", "network", "capacity", "spare", "room", "clock", "credential", "backend", "repository"}
 
 
 def judged(seen: PlanView, here: Here | None = None) -> tuple[Item, ...]:
@@ -50,11 +52,11 @@ def judged(seen: PlanView, here: Here | None = None) -> tuple[Item, ...]:
 
 
 def wrong(items: tuple[Item, ...]) -> dict[str, tuple[str, str]]:
-    """Level and sentences of what is not ok, by check, but for what nobody has said."""
+    """Level and sentences of what is not ok, by check, but for what nobody has said, and that it was never drilled."""
     return {
         i.check: (i.level, f"{i.found} {i.todo}")
         for i in items
-        if i.level != "ok" and i.check not in ("backend", "repository")
+        if i.level != "ok" and i.check not in ("backend", "repository") and i.found != "It was never drilled."
     }
 
 
@@ -377,6 +379,52 @@ def test_where_the_state_is(kept: Any, here: Here, level: str, said: str) -> Non
     found = next(item for item in items if item.check == "backend")
     assert (found.level, said in f"{found.found} {found.todo}") == (level, True)
     assert is_ready(items) is (level != "problem"), "what nobody has said keeps nobody from moving"
+
+
+# -- drills -----------------------------------------------------------------------------------------------------
+
+
+def result(topology: Topology, **more: Any) -> DrillResult:
+    given: dict[str, Any] = {
+        "plan": PLAN, "drill": "may", "kind": "asked", "site": "west", "point": P2.id, "point_time": P2.time, "time": minute(540),
+        "rpo_seconds": 60.0, "rto_seconds": 12.0, "ok": True, "failures": (), "vms": 3, "by": "test", "stack": "",
+        "digest": plan_digest(topology, PLAN),
+    }  # fmt: skip
+    return DrillResult(**{**given, **more})
+
+
+DRILLS: dict[str, tuple[dict[str, Any], dict[str, Any] | None, str, str]] = {
+    "never": ({}, None, "warning", "It was never drilled. Drill it: dr drill start shop."),
+    "well": ({}, {}, "ok", "Its last drill, may at west, 1 h ago, was well."),
+    "failed": (
+        {},
+        {"ok": False, "failures": ("VM db did not start.",)},
+        "problem",
+        "failed: VM db did not start. Mend that, then drill it",
+    ),
+    "not finished": ({}, {"ok": False}, "problem", "failed: it was not finished."),
+    "changed since": ({}, {"digest": "0" * 16}, "warning", "the plan has changed since: it needs a drill."),
+    "overdue": ({"every": "30m"}, {}, "problem", "A drill is overdue: the last one was 1 h ago."),
+    "never, and overdue": ({"every": "30m"}, None, "problem", "A drill is overdue: it was never drilled."),
+    "in time": ({"every": "2h"}, {}, "ok", "was well."),
+}
+
+
+@pytest.mark.parametrize("name", DRILLS)
+def test_drills(name: str) -> None:
+    every, drilled, level, said = DRILLS[name]
+    topology = shop(plan={**DAY, **({"drill": every} if every else {})})
+    records: dict[str, dict[str, str]] = {}
+    if drilled is not None:
+        made = result(topology, **drilled)
+        records = {"west-a": {keys.drill_result_key(NAME, PLAN, "20260302T170000-may"): dump(made)}}
+    seen = view(topology, records=records)
+    items = judged(seen)
+    (found,) = (item for item in items if item.check == "drill")
+    assert (found.level, said in f"{found.found} {found.todo}") == (level, True), found
+    document = readiness_document(seen, items)
+    assert (document["lastDrill"] is None) is (drilled is None)
+    assert document["ready"] is (level != "problem")
 
 
 # -- for machines -----------------------------------------------------------------------------------------------
