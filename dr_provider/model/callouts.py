@@ -55,6 +55,8 @@ class Move:
     point: str | None = None
     hosts: Mapping[str, str] = field(default_factory=dict)
     drill: str | None = None
+    network: int = 0
+    """Which of the isolated networks a drill is on."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,9 @@ def move_data(topology: Topology, plan: str, move: Move, hook: CalloutSpec | Pro
 
 def _vm(topology: Topology, spec: PlanSpec, vm: str, move: Move) -> dict[str, Any]:
     nics = topology.vms[vm].nics
-    there = [_nic(topology, nic, move.to_site, drill=move.kind == "drill") for nic in nics]
-    here = [_nic(topology, nic, move.from_site, drill=False) for nic in nics] if move.from_site else []
+    isolated = move.network if move.kind == "drill" else None
+    there = [_nic(topology, nic, move.to_site, isolated) for nic in nics]
+    here = [_nic(topology, nic, move.from_site) for nic in nics] if move.from_site else []
     return {
         "name": vm,
         "tier": next(number for number, tier in enumerate(spec.tiers, 1) if vm in tier.members),
@@ -116,14 +119,18 @@ def _vm(topology: Topology, spec: PlanSpec, vm: str, move: Move) -> dict[str, An
     }
 
 
-def _nic(topology: Topology, nic: NicSpec, site: str, *, drill: bool) -> dict[str, Any]:
-    at = card_at(topology.networks[nic.network], nic, site, drill=drill)
+def _nic(topology: Topology, nic: NicSpec, site: str, isolated: int | None = None) -> dict[str, Any]:
+    """The card at the site; `isolated`: in a drill there, on that isolated network."""
+    network = topology.networks[nic.network]
+    at = card_at(network, nic, site, drill=isolated is not None)
     known = {"network": nic.network, "mac": nic.mac}
     if at is None:
         return {**known, "bridge": None, "address": None, "ip": None, "gateway": None, "dns": [], "names": []}
+    # A topology may name fewer of them since the drill was made.
+    bridge = at.bridge if isolated is None else dict(enumerate(network.isolated)).get(isolated)
     return {
         **known,
-        "bridge": at.bridge,
+        "bridge": bridge,
         "address": at.address,
         "ip": at.ip,
         "gateway": at.gateway,

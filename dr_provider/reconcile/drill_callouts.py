@@ -28,7 +28,7 @@ def perform_callout(
 ) -> str:
     """Run one; what it wrote goes to `outputs`, by the action's id. Raises CalloutFailed, BadInput and Stopped."""
     number = view.epoch.number if view.epoch is not None else 0
-    move = Move("drill", view.active, record.site, number, record.point, hosts, record.drill)
+    move = Move("drill", view.active, record.site, number, record.point, hosts, record.drill, record.network)
 
     def say(line: str) -> None:
         world.progress(f"plan {view.spec.name}: drill {record.drill}: {line}")

@@ -194,6 +194,7 @@ SEEN: list[tuple[str, Move, Any]] = [
     ("{{ [place, tier.number, tier.vms, vm, sites] }}", PLANNED, ["after tier 2 has started", 2, ["app"], None, ["east", "west"]]),
     ("{{ vms.db.nics[0] }}", PLANNED, {"network": "prod", "bridge": "br-prod", "address": "10.2.0.10/16", "ip": "10.2.0.10"}),
     ("{{ vms.db.nics[0] }}", Move("drill", "east", "west", 2, drill="d"), {"bridge": "br-isolated", "ip": "10.2.0.10"}),
+    ("{{ vms.db.nics[0].bridge }}", Move("drill", "east", "west", 2, drill="d", network=1), None),
     ("{{ names }}", PLANNED, []),
     ("{{ [vms.db.tier, vms.db.host, vms.web.host, drill] }}", PLANNED, [1, "west-1", None, None]),
     ("{{ [vms.db.from_ip, from_site] }}", Move("disaster", None, "west", 2), [None, None]),
