@@ -103,6 +103,17 @@ def test_a_fenced_plan_is_moved_by_word_on_the_twin_and_that_is_said(tmp_path: P
     assert [note for note in notes if "no guard runs on the twin" in note]
 
 
+def test_the_twin_runs_no_callouts_and_says_so(tmp_path: Path) -> None:
+    document = copy.deepcopy(REAL)
+    for plan in document["plans"].values():
+        plan["callouts"] = {"a": {"after": "move", "command": ["false"]}}
+        plan["prompts"] = {"p": {"before": "commit", "text": "go?"}}
+    topology = parse(canonical(document), source="test", base=tmp_path)
+    twin, notes = twin_of(topology, dark(topology), tmp_path)
+    assert not any(plan.callouts or plan.prompts for plan in twin.plans.values())
+    assert [note for note in notes if note.startswith("callouts and prompts are not run in a rehearsal")]
+
+
 # -- the play -------------------------------------------------------------------------------------
 
 
