@@ -206,9 +206,7 @@ def _doomed(world: World, plan: str, names: list[str], *, expired: bool) -> list
     unknown = [name for name in names if name not in there]
     if unknown and not silent:
         near = did_you_mean(unknown[0], there)
-        raise BadInput(
-            f"dr drill end: plan {plan} has no drill {unknown[0]!r}{near}; there are: {', '.join(there) or 'none'}; nothing was done"
-        )
+        raise BadInput(f"dr drill end: plan {plan} has no drill {unknown[0]!r}{near}; nothing was done")
     return list(dict.fromkeys(names))
 
 

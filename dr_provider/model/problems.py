@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dr_provider.model.errors import Problem
 
-__all__ = ["Path", "PlacedProblem", "Report", "did_you_mean", "listed", "path_text", "show"]
+__all__ = ["Path", "PlacedProblem", "Report", "did_you_mean", "listed", "nearest", "path_text", "show"]
 
 Path = tuple[str | int, ...]
 """Keys and indices from the top of the document."""
@@ -117,8 +117,14 @@ def listed(names: Iterable[str], last: str = "and") -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: `; did you mean db?`, or what is known where nothing is near."""
     names = sorted(n for n in known if _PLAIN_KEY.fullmatch(n))  # a malformed name is no advice
-    lower = {n.lower(): n for n in reversed(names)}
-    near = difflib.get_close_matches(name[:80].lower(), list(lower), n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {lower[near[0]]}?"
+    near = nearest(name, names)
+    if near is not None:
+        return f"; did you mean {near}?"
     return f"; known: {listed(names)}" if names else "; there is none"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant; None: none is near."""
+    lower = {n.lower(): n for n in sorted(known, reverse=True)}
+    near = difflib.get_close_matches(name[:80].lower(), list(lower), n=1, cutoff=0.6)
+    return lower[near[0]] if near else None

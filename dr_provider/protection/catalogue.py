@@ -13,6 +13,7 @@ from functools import lru_cache
 from dr_provider.model import keys
 from dr_provider.model.codec import load
 from dr_provider.model.errors import BadInput, CorruptRecord
+from dr_provider.model.problems import nearest
 from dr_provider.model.records import Corrupt, Intent, Seal
 from dr_provider.model.state import Observation, SnapshotState, VolumeState
 from dr_provider.model.topology import Topology
@@ -207,8 +208,10 @@ def choose_point(
     except ValueError:
         partial = next((point for point in points if point.id == wish), None)
         found = "it is not whole there" if partial else "there is none of that name"
+        meant = None if partial else nearest(wish, [point.id for point in usable])
+        near = f"; did you mean {meant}?" if meant else ""
         raise BadInput(
-            f"recovery point {wish!r}: {found} at {site}; the newest whole ones at {site}: {there}"
+            f"recovery point {wish!r}: {found} at {site}{near}; the newest whole ones at {site}: {there}"
         ) from None
     before = [point for point in usable if keys.at(point.time) <= until]
     if not before:

@@ -42,9 +42,7 @@ def drill_site(view: PlanView, site: str | None) -> str:
     if site is not None:
         if site not in view.spec.sites:
             near = did_you_mean(site, view.spec.sites)
-            raise BadInput(
-                f"plan {view.spec.name}: {site!r} is not one of its sites ({', '.join(view.spec.sites)}){near}; nothing was done"
-            )
+            raise BadInput(f"plan {view.spec.name}: {site!r} is not one of its sites{near}; nothing was done")
         return site
     return next((name for name in view.spec.sites if name != view.active), view.spec.home)
 

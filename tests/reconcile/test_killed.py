@@ -19,7 +19,7 @@ import pytest
 from dr_provider.model.errors import MoveFailed, Refused
 from dr_provider.model.records import Owner
 from dr_provider.reconcile.decision import Action
-from dr_provider.reconcile.drill import end_drill, start_drill
+from dr_provider.reconcile.drill import end_drill, run_drill, start_drill
 from dr_provider.reconcile.journal import estimate
 from dr_provider.reconcile.restore import restore_in_place
 from dr_provider.reconcile.run import Outcome
@@ -117,6 +117,10 @@ def drilled(lab: Lab) -> None:
 OWNER = Owner("shop-test", STACK, "one")
 
 
+def run_to_its_end(lab: Lab) -> None:
+    assert run_drill(lab.world(), "shop", "west", "rehearsal", OWNER).left == ()
+
+
 def restore(lab: Lab) -> object:
     return restore_in_place(lab.world(), "db", lab.view().points[0].id)
 
@@ -153,6 +157,7 @@ KINDS = {
     "restarted": Kind(move(goal="restart"), None, lose("host:east-1")),
     "restored": Kind(restore),
     "drill": Kind(drilled),
+    "drill cut short": Kind(run_to_its_end, finish=lambda lab: end_drill(lab.world(), "shop", "rehearsal")),
     "drill ended": Kind(lambda lab: end_drill(lab.world(), "shop", "rehearsal"), None, drilled),
     "callouts": Kind(move("west"), up("west"), topology={"change": calling}),
     "three sites": Kind(move("west"), up("west"), topology=THREE),

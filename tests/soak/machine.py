@@ -16,7 +16,8 @@ from hypothesis.stateful import precondition, rule
 from dr_provider.model.errors import BadInput, DrError
 from dr_provider.model.records import Owner
 from dr_provider.reconcile.decision import Want
-from dr_provider.reconcile.drill import end_drill, start_drill
+from dr_provider.reconcile.drill import Ended, end_drill, start_drill
+from dr_provider.reconcile.drilled import drill_ends
 from dr_provider.reconcile.protect import protect_plan
 from dr_provider.reconcile.provision_all import apply_all
 from dr_provider.reconcile.restore import restore_in_place
@@ -234,14 +235,14 @@ class Recovery(Play):
         self.run("restore", by, cut, lambda w: restore_in_place(w, vm, points[-1 - back % len(points)]))
         self.step()
 
-    @rule(data=st.data(), by=operators, cut=cuts, end=st.booleans())
-    def drill(self, data: st.DataObject, by: str, cut: Cut | None, end: bool) -> None:
+    @rule(data=st.data(), by=operators, cut=cuts, end=st.booleans(), stay=st.sampled_from([None, 60.0, 1200.0]))
+    def drill(self, data: st.DataObject, by: str, cut: Cut | None, end: bool, stay: float | None) -> None:
         site = data.draw(st.sampled_from(self.bench.sites))
         self.run(
             "drill",
             by,
             cut,
-            lambda w: start_drill(w, PLAN, site, "rehearsal", Owner(self.bench.topology.name, "", "drill")),
+            lambda w: start_drill(w, PLAN, site, "rehearsal", Owner(self.bench.topology.name, "", "drill"), stay=stay),
         )
         self.step()
         if end:
@@ -280,7 +281,8 @@ class Recovery(Play):
         self.step()
         if self.truth.now.view.drills:
             ended = self.run("last end of a drill", "anna", None, lambda w: end_drill(w, PLAN, "rehearsal"))
-            assert not isinstance(ended, DrError), f"at rest, the end of a drill: {ended}"
+            assert isinstance(ended, Ended), f"at rest, the end of a drill: {ended}"
+            assert not ended.left, f"at rest, the end of a drill leaves {ended.left}"
             self.step()
         result = self._converge(keep)
         if left_untouched(self.truth.now.view) is not None:
@@ -323,6 +325,8 @@ class Recovery(Play):
         assert result.failures == (), f"at rest, protect fails: {result.failures}"
         self.step()
         self.truth.nothing_held()
+        view = self.truth.now.view
+        assert not drill_ends(view), f"at rest, drills are still to be ended: {drill_ends(view)}"
         status = self.run("status", "anna", None, status_document)["plans"][PLAN]
         assert status["protected"], f"at rest, and not protected: {status['warnings']}"
         assert status["phase"] == "steady", f"at rest, and {status['phase']}: {status['degraded']}"
