@@ -129,6 +129,7 @@ def _plan(paper: Paper, name: str, plan: Mapping[str, Any], *, alone: bool, ever
             ("recovery point", f"{point['id']}, {ago(point['time'])}" if point else "none"),
             ("lag", f"{_lag(plan)} ({span(plan['rpoSeconds'])} allowed)"),
             ("last drill", _last_drill(plan)),
+            ("drills up", ", ".join(f"{drill} at {at['site']}" for drill, at in plan.get("drills", {}).items())),
         ]
     )
     for asked in plan.get("prompts", []):

@@ -36,6 +36,7 @@ def test_start_list_end_history(lab: Lab, dr: Dr) -> None:
         False,
     )
     assert "look" in dr("drill", "list", "shop", *at).out
+    assert "look at west" in dr("status", *at).out
 
     # What the near name is, and that nothing was done.
     wrong = dr("drill", "end", "shop", "lok", *at)
