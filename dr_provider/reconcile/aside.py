@@ -17,6 +17,7 @@ from dr_provider.reconcile.fencing import pin_steps
 from dr_provider.reconcile.identity import others_volumes
 from dr_provider.reconcile.late import add_late, as_if_there, late_volumes
 from dr_provider.reconcile.repair import decide_repair, fence_mapped, hold_still, look_at_stale
+from dr_provider.reconcile.restart import evict
 from dr_provider.reconcile.restoring import end_void
 from dr_provider.reconcile.resync import at_site, restore_copies
 from dr_provider.reconcile.source import look_at_source
@@ -241,6 +242,7 @@ def _resolve_steps(
     late = add_late(view, came, keep, steps, after=[commit], last=steps.ids("stop", "fence"))
     view = as_if_there(view, came, keep)
     end_void(view, steps, after=[commit])
-    starts, _ = start_vms(view, keep, steps, after=[commit], late=late)
+    evicted = evict(view, keep, steps, after=[commit])
+    starts, _ = start_vms(view, keep, steps, after=[commit], last=evicted, late=late)
     restore_copies(view, keep, view.others(keep), steps, after=[commit], last=[*starts, *late.values()], anew=True)
     return steps.done()
