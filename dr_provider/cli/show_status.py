@@ -67,12 +67,13 @@ def _overview(paper: Paper, plans: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _row(name: str, plan: Mapping[str, Any]) -> tuple[str, ...]:
     run = sum(vm["state"] == "running" for vm in plan["vms"].values())
+    unknown = sum(vm["state"] == "unknown" for vm in plan["vms"].values())
     return (
         name,
         plan["activeSite"] or "not known",
         str(plan["epoch"]),
         plan["phase"],
-        f"{run}/{len(plan['vms'])}",
+        f"{run}/{len(plan['vms'])}" + (f", {unknown} ?" if unknown else ""),
         _lag(plan),
         _drilled(plan),
         _READY[plan["ready"]],

@@ -31,8 +31,8 @@ from dr_provider.reconcile.window import left_untouched, window_line
 __all__ = ["is_ready", "judge_plans", "lag_of", "readiness_document"]
 
 Capacity = Mapping[tuple[str, str], tuple[Item, ...]]
-_NOBODY_SAID = ("backend", "repository")
-"""Not known because nobody has said it, which keeps nobody from moving."""
+_NEEDED = ("made", "lag", "points", "capacity")
+"""What must be known before a plan counts as ready."""
 
 
 def judge_plans(views: Iterable[PlanView], here: Here | None = None) -> dict[str, tuple[Item, ...]]:
@@ -43,9 +43,12 @@ def judge_plans(views: Iterable[PlanView], here: Here | None = None) -> dict[str
 
 
 def is_ready(items: Iterable[Item]) -> bool | None:
-    """False: there is a problem. None: there is none, but something is not known because it is silent."""
-    levels = {item.level for item in items if item.level != "unknown" or item.check not in _NOBODY_SAID}
-    return False if "problem" in levels else None if "unknown" in levels else True
+    """False: there is a problem. None: there is none, but something that a move depends on is not known because it is silent. What the
+    side that it is moved away from would say (how full it is, its clock) is not among that: it may be the one that is lost."""
+    found = {(item.check, item.level) for item in items}
+    if any(level == "problem" for _, level in found):
+        return False
+    return None if any(level == "unknown" and check in _NEEDED for check, level in found) else True
 
 
 def readiness_document(view: PlanView, items: Iterable[Item]) -> dict[str, Any]:

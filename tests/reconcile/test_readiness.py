@@ -107,7 +107,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, tuple[str, str]
     ),
     "the active site is dark": (
         {"plan": DAY}, {"silent": ("east",)},
-        {"room": ("unknown", "array east-a"), "clock": ("unknown", "east-a")}, None,
+        {"room": ("unknown", "array east-a"), "clock": ("unknown", "east-a")}, True,
     ),
     "all is dark": (
         {}, {"silent": ("east", "west")},
@@ -141,7 +141,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, tuple[str, str]
     ),
     "no host to spare while one is silent": (
         {**SMALL, "hosts_per_site": 3}, {"silent": ("west-3",)},
-        {"spare": ("unknown", "Silent, and may have room: west-3.")}, None,
+        {"spare": ("unknown", "Silent, and may have room: west-3.")}, True,
     ),
     "hosts that the plan does not allow": (
         {**SMALL, "host_cpus": 6, "host_memory": "6GiB", "plan": {**DAY, "hosts": {"west": ["west-1"]}}},
