@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,9 @@ from dr_provider.model.errors import BadInput, Stopped
 from dr_provider.model.problems import show
 
 __all__ = ["add"]
+
+_LISTEN = 0.2
+"""Seconds between two looks whether somebody has pressed Ctrl-C."""
 
 T = TypeVar("T")
 Read = Callable[[str], T]
@@ -161,6 +165,9 @@ class _Asking:
 
     def _line(self, question: str) -> str:
         print(question, end="", file=sys.stderr, flush=True)
+        # A Ctrl-C that comes just before a read begins would be heard only after the line.
+        while not select.select([sys.stdin], [], [], _LISTEN)[0]:
+            pass
         line = sys.stdin.readline()
         if not line:
             self.session.progress("")
@@ -302,7 +309,7 @@ def _next(paper: Paper, answers: Answers, path: Path, config: Path | None, stack
     else:
         at = f" --topology {path}"
         make = [f"dr apply{at}"]
-    for line in (*make, f"dr protect {answers.plan} --now{at}", f"dr status{at}"):
+    for line in (*make, f"dr protect {answers.plan} --now{at}", f"dr status{at}", f"dr drill start {answers.plan}{at}"):
         paper.line(line, "bold", indent=4)
 
 

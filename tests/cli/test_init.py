@@ -58,6 +58,7 @@ def test_plain_enter_is_a_trial_that_is_valid() -> None:
         "    dr apply --topology office.yaml",
         "    dr protect office --now --topology office.yaml",
         "    dr status --topology office.yaml",
+        "    dr drill start office --topology office.yaml",
     ]
 
 
@@ -134,8 +135,12 @@ def test_the_config_of_a_stack_and_the_way_to_the_first_drill(
     (folder / "Pulumi.yaml").write_text("name: dr\nruntime: python\nmain: stacks\nstackConfigDir: stacks\n")
     assert dr("init", "--stack", "office", "--yes").status == 0
     monkeypatch.setenv("PULUMI_STACK", "office")
-    for words in (("validate",), ("apply",), ("protect", "office", "--now"), ("status", "--check")):
+    monkeypatch.setenv("DR_STATE_HOME", str(folder / "state"))
+    ways = ("validate", "apply", "protect office --now", "status --check", "drill start office")
+    for words in (way.split() for way in ways):
         assert (said := dr(*words)).status == 0, said
+    drilled = dr("status", "--json").json["plans"]["office"]["lastDrill"]
+    assert (drilled["ok"], drilled["site"], drilled["changedSince"]) == (True, "west", False)
     assert "office: east" in (folder / "stacks" / "Pulumi.office.yaml").read_text()
 
 
