@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 import re
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dr_provider.cli import templates
 from dr_provider.cli.common import Session, command
 from dr_provider.cli.names import PlanArgument, SiteOption, plan_named, site_named
 from dr_provider.model.errors import BadInput, DrError
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, TemplateError
     from markupsafe import Markup
 
     from dr_provider.model.topology import Topology
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add", "render"]
 
-_TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 _FORMATS = {"md": "runbook/runbook.md.j2", "html": "runbook/runbook.html.j2"}
 _SUFFIXES = {".html": "html", ".htm": "html", ".md": "md", ".markdown": "md"}
 
@@ -120,30 +121,33 @@ def _write(file: Path, text: str) -> None:
 
 def render(document: Mapping[str, Any], shape: str) -> str:
     """The document as Markdown or as one self-contained page. Raises DrError naming the template and its line."""
-    from jinja2 import TemplateError, TemplateSyntaxError
+    from jinja2 import TemplateError
 
     try:
         return _templates().get_template(_FORMATS[shape]).render(book=document)
-    except TemplateSyntaxError as error:
-        raise DrError(
-            f"template {error.filename or error.name}, line {error.lineno}: {error.message}; mend it"
-        ) from error
     except TemplateError as error:
-        raise DrError(f"template {_TEMPLATES / _FORMATS[shape]}: {error}; mend it") from error
+        file, line = _place(error, _FORMATS[shape])
+        said = f", line {line}" if line else ""
+        raise DrError(f"template {file}{said}: {error.message or type(error).__name__}; mend it") from error
+
+
+def _place(error: TemplateError, name: str) -> tuple[Path, int]:
+    """The template and the line at which it fails (0: none)."""
+    from jinja2 import TemplateSyntaxError
+
+    if isinstance(error, TemplateSyntaxError):
+        return templates.TEMPLATES / (error.name or name), error.lineno
+    # Jinja2 puts the templates' own lines into the traceback.
+    frames = [(Path(frame.filename), frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
+    return next((at for at in reversed(frames) if at[0].suffix == ".j2"), (templates.TEMPLATES / name, 0))
 
 
 @functools.cache
 def _templates() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+    from jinja2 import select_autoescape
 
-    made = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=select_autoescape(["html.j2", "html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    made = templates.environment()
+    made.autoescape = select_autoescape(["html.j2"])
     made.filters["cell"] = _cell
     made.filters["prose"] = _prose
     return made

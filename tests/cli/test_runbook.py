@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dr_provider.cli import runbook, templates
 from tests.cli.conftest import Dr
 from tests.support.lab import Lab
 
@@ -87,3 +88,24 @@ def test_wrong_words(dr: Dr, topology: Path, words: tuple[str, ...], said: str) 
     found = dr("runbook", *words, "--topology", str(topology))
     assert (found.status, found.out) == (2, "")
     assert said in found.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("# {{ book.plan }}\n{{ book.no_such.thing }}\n", "line 2: 'dict object' has no attribute 'no_such'"),
+        ("# {{ book.plan }}\n\n{% if %}\n", "line 3: Expected an expression"),
+    ],
+)
+def test_a_template_that_fails_says_file_and_line(
+    dr: Dr, topology: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    file = tmp_path / "templates" / "runbook" / "runbook.md.j2"
+    file.parent.mkdir(parents=True)
+    file.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(templates, "TEMPLATES", tmp_path / "templates")
+    runbook._templates.cache_clear()
+    found = dr("runbook", "shop", "--topology", str(topology))
+    runbook._templates.cache_clear()
+    assert (found.status, found.out) == (1, "")
+    assert f"template {file}, {said}" in found.err
