@@ -86,7 +86,7 @@ def by_hand(
         HandStep("H1", f"Stop the VMs at {source}", tuple(here.stop()), f"only where hosts of {source} answer"),
         HandStep("H2", f"Take the LUNs away at {source}", tuple(here.take_away()), f"only where an array of {source} answers"),
         HandStep("H3", f"Bring the last state from {source} to {target}", tuple(here.send(there)), f"only after H1 and H2, and where the arrays of {source} reach those of {target}"),
-        HandStep("H4", "Choose the recovery point, and open it for writing", tuple(there.open())),
+        HandStep("H4", "Choose the recovery point, and open it for writing", tuple(there.open()), there.one_point()),
         HandStep("H5", f"Offer the LUNs to the hosts of {target}", tuple(there.offer())),
         HandStep("H6", f"Define the VMs at {target}", tuple(there.define())),
         HandStep("H7", f"Start the VMs at {target}, tier by tier", tuple(there.start())),
@@ -173,6 +173,11 @@ class _Side:
             yield array.functions()
             yield array.choose_point(volumes)
             yield array.open(volumes)
+
+    def one_point(self) -> str:
+        """What must be seen to where the volumes stand on several arrays."""
+        names = sorted(self._volumes)
+        return f"the same POINT on each of {', '.join(names)}: one that all of them list" if len(names) > 1 else ""
 
     def offer(self) -> Iterator[Block]:
         for array, volumes in self._arrays():

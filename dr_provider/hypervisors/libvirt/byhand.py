@@ -54,7 +54,7 @@ class HandHost:
     def stop(self, vms: Sequence[str]) -> Block:
         """Shut down VMs of dr's, in this order."""
         return self._block(
-            "Shut the VMs down, in this order, and wait until the list shows none of them running (`virsh destroy NAME` ends one that does not go).",
+            "Shut the VMs down, in this order, and wait until the list shows none of them running (`virsh destroy NAME` ends one that does not go). One that is elsewhere is said not to be found, or not to run.",
             *(f"{self._virsh} shutdown {vm}" for vm in vms),
             f"{self._virsh} list --all",
         )
