@@ -167,7 +167,8 @@ def _show(paper: Paper, document: Mapping[str, Any], html: Path | None) -> None:
 
 
 def _by(by: Mapping[str, Any]) -> str:
-    approver = f", approved by {by['approver']}" if by.get("approverFrom") == "DR_APPROVER" else ""
+    approver = f", approved by {by['approver']}" if by.get("approverFrom") == "said" else ""
+    approver = "" if approver in by["who"] else approver  # whoever runs for `dr ci apply` says so in its name
     actor = f", started in {by['forge']} by {by['actor']}" if by.get("actor") else ""
     run = f", {by['run']}" if by.get("run") else ""
     return f"{by['who']}{approver}{actor}{run}"
@@ -230,14 +231,16 @@ def _figure(part: Mapping[str, Any]) -> str:
 
 
 def _history(session: Session, plan: str, html: Path | None) -> int | None:
+    from dr_provider.reconcile.drilled import drill_results
     from dr_provider.reconcile.history import history_document
     from dr_provider.reconcile.reports.kept import Kept
     from dr_provider.reconcile.reports.trends import trend_document
 
     world = session.world()
     kept = Kept(world.fleet, world.topology, world.look(), plan)
+    view = world.view(plan)
     document = trend_document(
-        world.topology.plans[plan], history_document(world.view(plan)), kept.reports.values(), kept.silent
+        view.spec, history_document(view), kept.reports.values(), kept.silent, drill_results(view)
     )
     if html is not None:
         from dr_provider.reconcile.reports.page import history_page

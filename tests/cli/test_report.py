@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dr_provider.model import keys
 from dr_provider.model.records import Owner
 from dr_provider.reconcile.drill import start_drill
 from dr_provider.reconcile.reports.kept import folder_of
@@ -102,6 +103,25 @@ def test_the_history(moved: Lab, dr: Dr, tmp_path: Path) -> None:
     found = dr("report", "shop", "--history", "--json", *at(moved)).json
     assert [(row["kind"], row["result"]) for row in found["events"]] == [("drill", "done"), ("planned", "done")]
     assert (found["rto"], found["lastDrill"]["drill"]) == (3600.0, "monday")
+
+
+def test_the_history_of_what_left_no_report_here(
+    moved: Lab, dr: Dr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = dr("report", "shop", "--history", "--json", *at(moved)).json
+    monkeypatch.setenv("DR_STATE_HOME", str(tmp_path / "another"))
+    world = moved.world()
+    for array in moved.topology.arrays:
+        world.fleet.array(array).delete_record(keys.reports_key("shop-test", "shop"))
+    found = dr("report", "shop", "--history", "--json", *at(moved)).json
+    assert [(row["kind"], row["result"], row["report"]) for row in found["events"]] == [
+        ("drill", "done", None),
+        ("planned", "committed", None),
+    ]
+    told, first = found["events"][0], known["events"][0]
+    assert (told["drill"], told["to"], told["by"]) == (first["drill"], first["to"], first["by"])
+    assert abs(told["taken"]["seconds"] - first["taken"]["seconds"]) < 1
+    assert (told["loss"]["verdict"], found["drills"]["count"], found["moves"]["count"]) == ("met", 1, 1)
 
 
 def test_a_page_on_stdout_is_nothing_else(moved: Lab, dr: Dr) -> None:

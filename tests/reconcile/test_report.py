@@ -40,6 +40,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "CI_JOB_URL",
         "BUILD_URL",
         "DR_APPROVER",
+        "DR_APPROVED_BY",
     ):
         monkeypatch.delenv(name, raising=False)
 
@@ -110,6 +111,7 @@ def test_a_planned_move(ready: Lab) -> None:
     assert document["headline"].endswith("; nothing was lost.")
     assert (document["todo"], document["failures"], document["word"]) == ([], [], None)
     assert document["by"]["who"] == "dr (alice@desk)"
+    assert rows(document, "addresses")["app"] == (["10.2.0.11"],)
     assert rows(document, "tier", "site", "outcome", "health") == {
         "db": (1, "west", "well", "TCP port 5432"), "app": (2, "west", "well", "TCP port 5432"), "web": (3, "west", "well", "TCP port 5432"),
     }  # fmt: skip

@@ -224,7 +224,7 @@ def test_what_others_wrote_is_text_and_nothing_else(text: str) -> None:
     made = document(
         by=text, word=text, wish=text, loss_statement=text, failures=(text,), warnings=(text,), remarks=(text,), notes=(text,), safety=(text,),
         stack=text, resumed_by=text, since="2026-03-02T07:58:00.000Z", error=(text,), result="failed", journal=text,
-        initiator={"forge": text, "actor": text, "approver": text, "approverFrom": "DR_APPROVER", "run": text},
+        initiator={"forge": text, "actor": text, "approver": text, "approverFrom": "said", "run": text},
         lines=lines_of(("db", "app", "web"), start_app=text), extra={"drill": text},
     )  # fmt: skip
     for vm in made["vms"]:
@@ -345,13 +345,15 @@ def test_each_verb_of_the_program_has_a_phase() -> None:
     ("environ", "found"),
     [
         ({}, (None, None, None, None, None)),
-        ({"DR_APPROVER": " carla "}, (None, None, "carla", "DR_APPROVER", None)),
+        ({"DR_APPROVER": " carla "}, (None, None, "carla", "said", None)),
+        ({"DR_APPROVED_BY": "alice"}, (None, None, "alice", "said", None)),
+        ({"DR_APPROVED_BY": "alice", "DR_APPROVER": "carla"}, (None, None, "carla", "said", None)),
         (
             {"GITHUB_ACTOR": "alice", "GITHUB_TRIGGERING_ACTOR": "bob", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "a/b", "GITHUB_RUN_ID": "7"},
             ("github", "bob", "bob", "actor", "https://github.com/a/b/actions/runs/7"),
         ),
         ({"GITHUB_ACTOR": "alice"}, ("github", "alice", "alice", "actor", None)),
-        ({"GITLAB_USER_LOGIN": "bob", "CI_JOB_URL": "https://u:secret@gitlab/x/7", "DR_APPROVER": "carla"}, ("gitlab", "bob", "carla", "DR_APPROVER", "https://gitlab/x/7")),
+        ({"GITLAB_USER_LOGIN": "bob", "CI_JOB_URL": "https://u:secret@gitlab/x/7", "DR_APPROVER": "carla"}, ("gitlab", "bob", "carla", "said", "https://gitlab/x/7")),
         ({"BUILD_URL": "http://jenkins:8080/job/x/7/"}, ("jenkins", None, None, None, "http://jenkins:8080/job/x/7/")),
         ({"BUILD_URL": "javascript:alert(1)"}, ("jenkins", None, None, None, None)),
         ({"BUILD_URL": "http://[x"}, ("jenkins", None, None, None, None)),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dr_provider.model import keys
+from dr_provider.model.remap import card_at
 from dr_provider.model.topology import PlanSpec, Topology
 from dr_provider.model.units import span
 from dr_provider.reconcile.reports.facts import MOVES, WELL, WORDS, Facts
@@ -125,6 +126,7 @@ def _vms(topology: Topology, spec: PlanSpec, facts: Facts, steps: Sequence[Step]
                 "tier": tier_of(spec, vm) + 1,
                 "site": known.get("site"),
                 "host": known.get("host"),
+                "addresses": _addresses(topology, vm, known.get("site"), drill=facts.kind in ("drill", "beside")),
                 "state": known.get("state") or "unknown",
                 "outcome": outcome,
                 "sentence": sentence,
@@ -139,6 +141,16 @@ def _vms(topology: Topology, spec: PlanSpec, facts: Facts, steps: Sequence[Step]
             }
         )  # fmt: skip
     return rows
+
+
+def _addresses(topology: Topology, vm: str, site: str | None, *, drill: bool) -> list[str]:
+    """Where the VM's cards are to be found at the site, in their order."""
+    cards = [
+        card_at(topology.networks[nic.network], nic, site, drill=drill)
+        for nic in topology.vms[vm].nics
+        if site is not None
+    ]
+    return [card.ip or "by DHCP" for card in cards if card is not None]
 
 
 def _outcome(vm: str, known: Mapping[str, Any], mine: Sequence[Step]) -> tuple[str, str]:

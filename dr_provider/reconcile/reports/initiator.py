@@ -1,4 +1,4 @@
-"""Who let a run go: the forge's own variables, and DR_APPROVER over them. Pure, of the environment that it is given."""
+"""Who let a run go: the forge's own variables, and who is said to have approved it. Pure, of the environment that it is given."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST = 300
 def initiator(environ: Mapping[str, str]) -> dict[str, Any]:
     """{"forge", "actor", "approver", "approverFrom", "run"}: which CI the run is part of (None: none), whose push or click began it there, who
     let it go, and the address of the CI's own run. A forge tells its jobs who started them and not who approved: so `approver` is DR_APPROVER,
-    and the actor only where that is not set; `approverFrom` says which ("DR_APPROVER" or "actor").
+    else DR_APPROVED_BY (which `dr ci apply` sets), and the actor only where none of them is set; `approverFrom` says which ("said" or "actor").
 
     https://docs.github.com/actions/reference/variables-reference, https://docs.gitlab.com/ci/variables/predefined_variables/,
     https://www.jenkins.io/doc/book/pipeline/jenkinsfile/#using-environment-variables
@@ -30,12 +30,12 @@ def initiator(environ: Mapping[str, str]) -> dict[str, Any]:
         forge, actor, run = "gitlab", environ.get("GITLAB_USER_LOGIN"), environ.get("CI_JOB_URL")
     elif environ.get("BUILD_URL"):
         forge, actor, run = "jenkins", environ.get("BUILD_USER_ID"), environ.get("BUILD_URL")
-    named, started = _short(environ.get("DR_APPROVER")), _short(actor)
+    named, started = _short(environ.get("DR_APPROVER") or environ.get("DR_APPROVED_BY")), _short(actor)
     return {
         "forge": forge,
         "actor": started,
         "approver": named or started,
-        "approverFrom": "DR_APPROVER" if named else "actor" if started else None,
+        "approverFrom": "said" if named else "actor" if started else None,
         "run": _address(run),
     }
 

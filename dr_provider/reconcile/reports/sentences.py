@@ -21,8 +21,8 @@ def decisions(facts: Facts, steps: Sequence[Step]) -> list[dict[str, Any]]:
         {"what": "asked for", "who": facts.by, "said": f"{WORDS.get(facts.kind, facts.kind)}{way}"}
     ]
     by = facts.initiator
-    if by.get("approver") and by.get("approverFrom") == "DR_APPROVER":
-        found.append({"what": "approved", "who": by["approver"], "said": by.get("run") or "named by DR_APPROVER"})
+    if by.get("approver") and by.get("approverFrom") == "said":
+        found.append({"what": "approved", "who": by["approver"], "said": by.get("run") or "as the run was told"})
     if by.get("actor"):
         found.append({"what": "started in CI", "who": by["actor"], "said": by.get("run") or by.get("forge") or ""})
     if facts.wish:

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
+from dr_provider.model import keys
+from dr_provider.model.drills import DrillResult
 from dr_provider.model.topology import PlanSpec
 
 __all__ = ["trend_document"]
 
 _MOVES = ("planned", "disaster", "rollback", "resolve")
 _DRILLS = ("drill",)
+_SAME = 5.0
+"""Seconds between the beginning of a drill as its record has it and as its report has it, at most."""
 
 
 def trend_document(
-    spec: PlanSpec, history: Mapping[str, Any], reports: Iterable[Mapping[str, Any]], silent: Sequence[str] = ()
+    spec: PlanSpec,
+    history: Mapping[str, Any],
+    reports: Iterable[Mapping[str, Any]],
+    silent: Sequence[str] = (),
+    drilled: Iterable[DrillResult] = (),
 ) -> dict[str, Any]:
-    """Out of the epochs that the arrays remember (`dr history`) and the summaries of reports: an event each, newest first.
+    """Out of the summaries of reports, the epochs that the arrays remember (`dr history`) and what drills have put on record: an event each,
+    newest first.
 
-    An epoch without a report (made before there were any, or by a machine that could not write) is an event too, with what its record says.
+    An epoch or a drill without a report (made before there were any, or by a machine that could not write) is an event too, with what its record says.
     """
     found = [_of_report(line) for line in reports]
     reported = {(row["epoch"], row["kind"]) for row in found if row["committed"]}
@@ -30,6 +40,8 @@ def trend_document(
         and epoch["state"] == "committed"
         and (epoch["epoch"], epoch["kind"]) not in reported
     ]
+    begun = [(row["drill"], keys.at(row["time"])) for row in found if row["kind"] in _DRILLS]
+    found += [_of_drill(spec, result) for result in drilled if result.kind != "beside" and not _told(result, begun)]
     events = sorted(found, key=lambda row: str(row["time"]), reverse=True)
     drills = [row for row in events if row["kind"] in _DRILLS]
     return {
@@ -69,9 +81,6 @@ def _of_report(line: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_epoch(spec: PlanSpec, epoch: Mapping[str, Any]) -> dict[str, Any]:
     seconds = epoch["loss"]["seconds"]
-    verdict = (
-        "not known" if seconds is None else "none" if spec.rpo is None else "met" if seconds <= spec.rpo else "missed"
-    )
     return {
         "time": epoch["time"],
         "kind": epoch["kind"],
@@ -82,12 +91,44 @@ def _of_epoch(spec: PlanSpec, epoch: Mapping[str, Any]) -> dict[str, Any]:
         "result": "committed",
         "committed": True,
         "by": epoch["by"],
-        "loss": {"seconds": seconds, "target": spec.rpo, "verdict": verdict},
+        "loss": {"seconds": seconds, "target": spec.rpo, "verdict": _held(seconds, spec.rpo)},
         "taken": {"seconds": None, "target": spec.rto, "verdict": "not known"},
         "vms": {},
         "headline": epoch["loss"]["statement"],
         "report": None,
     }
+
+
+def _told(result: DrillResult, begun: Sequence[tuple[str | None, datetime]]) -> bool:
+    """Whether a report is of this drill: it has its name, and was begun in the same moment."""
+    return any(
+        drill == result.drill and abs((keys.at(result.time) - time).total_seconds()) < _SAME for drill, time in begun
+    )
+
+
+def _of_drill(spec: PlanSpec, result: DrillResult) -> dict[str, Any]:
+    return {
+        "time": result.time,
+        "kind": "drill",
+        "drill": result.drill,
+        "from": None,
+        "to": result.site,
+        "epoch": None,
+        "result": "done" if result.ok else "failed",
+        "committed": False,
+        "by": result.by,
+        "loss": {"seconds": result.rpo_seconds, "target": spec.rpo, "verdict": _held(result.rpo_seconds, spec.rpo)},
+        "taken": {"seconds": result.rto_seconds, "target": spec.rto, "verdict": _held(result.rto_seconds, spec.rto)},
+        "vms": {"all": result.vms},
+        "headline": "; ".join(result.failures),
+        "report": None,
+    }
+
+
+def _held(seconds: float | None, target: float | None) -> str:
+    if seconds is None:
+        return "not known"
+    return "none" if target is None else "met" if seconds <= target else "missed"
 
 
 def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
