@@ -41,7 +41,7 @@ class Callouts(Record):
 
 @dataclass(frozen=True)
 class Answer(Record):
-    """What a person said to a prompt."""
+    """What a person said to a prompt. `asked`: since when it had been asked, which tells an answer from one to an earlier question."""
 
     plan: str
     claim: str
@@ -50,3 +50,4 @@ class Answer(Record):
     by: str
     time: str
     note: str = ""
+    asked: str = ""

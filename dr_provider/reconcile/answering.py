@@ -37,7 +37,7 @@ def answer_prompt(
         what = f"no prompt of plan {plan} waits" if name is None else f"plan {plan}: prompt {name} does not wait"
         raise Refused((f"{what} for an answer{others}; dr status shows those that do",))
     claim, asked = open_ones[name]
-    record = Answer(plan, claim, name, answer, world.by, keys.stamp(keys.now()), note)
+    record = Answer(plan, claim, name, answer, world.by, keys.stamp(keys.now()), note, asked.since)
     key = keys.answer_key(view.topology.name, plan, claim, name)
 
     def put(array: str) -> str:

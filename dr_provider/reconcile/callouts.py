@@ -35,7 +35,12 @@ def log_of(view: PlanView, claim: str) -> Callouts | None:
         ended=ended,
         due=tuple(sorted({key for log in known for key in log.due})),
         failed={key: why for log in known for key, why in log.failed.items() if key not in ended},
-        asked={key: asked for log in known for key, asked in log.asked.items() if key not in ended},
+        asked={
+            key: asked
+            for log in sorted(known, key=lambda log: max((a.since for a in log.asked.values()), default=""))
+            for key, asked in log.asked.items()
+            if key not in ended
+        },
     )
 
 

@@ -259,8 +259,8 @@ GOLDEN: dict[str, Record] = {
         {"b": "why"},
         {"p": callout_records.Asked("go?", "s", "u", "stop")},
     ),
-    '{"answer":"stop","by":"me","checksum":"%s","claim":"id-2","note":"not yet","plan":"shop","prompt":"p","time":"t"}': callout_records.Answer(
-        "shop", "id-2", "p", "stop", "me", "t", "not yet"
+    '{"answer":"stop","asked":"s","by":"me","checksum":"%s","claim":"id-2","note":"not yet","plan":"shop","prompt":"p","time":"t"}': callout_records.Answer(
+        "shop", "id-2", "p", "stop", "me", "t", "not yet", "s"
     ),
 }
 

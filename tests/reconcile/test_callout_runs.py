@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from dr_provider.model import stopping
+from dr_provider.model import keys, stopping
+from dr_provider.model.callout_records import Answer
+from dr_provider.model.codec import dump
 from dr_provider.model.errors import BadInput, MoveFailed, Refused, Stopped
 from dr_provider.model.records import Owner
 from dr_provider.reconcile.actions import callouts as verbs
@@ -415,6 +417,19 @@ def test_the_answer_to_a_run_that_was_killed_is_heard_by_the_next(bench: Bench) 
     outcome = lab.move("west")
     assert outcome.failures == ()
     assert "continue, said" in step(outcome, "prompt:go")["detail"]
+
+
+def test_an_answer_to_an_earlier_question_is_not_heard(bench: Bench) -> None:
+    """It stands on an array that was silent when it was heard; the same prompt of the same move is asked anew."""
+    lab = bench({}, ask({"after": {"tier": 1}}, timeout="50ms"))
+    outcome = lab.move("west")
+    assert any("stop, said nobody within 50ms" in line for line in outcome.failures)
+    epoch = lab.view().epoch
+    assert epoch is not None
+    stale = Answer("shop", epoch.id, "go", "continue", "me", "then", asked="2026-03-02T08:00:00.000Z")
+    lab.world().fleet.array("east-a").put_record(keys.answer_key("shop-test", "shop", epoch.id, "go"), dump(stale))
+    again = lab.move()
+    assert any("stop, said nobody within 50ms" in line for line in again.failures)
 
 
 def test_answered_on_the_terminal_where_it_runs(bench: Bench) -> None:

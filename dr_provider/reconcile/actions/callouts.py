@@ -149,9 +149,12 @@ def prompt(run: Run, action: Action) -> str:
     spec, key, claim = run.view.spec.prompts[action.of["name"]], action.of["key"], _claim_id(run, action)
     assert claim is not None, "there are no prompts without a move"
     text = render_prompt(run.view.topology, run.plan, spec.name, _move(run, action))
-    asked = Asked(text, keys.stamp(keys.now()), keys.stamp(keys.now() + timedelta(seconds=spec.timeout)), spec.default)
+    # A question that a run before this one has asked, and to which nobody was heard, is still the same.
+    before = _log(run, claim, action.of["kind"]).asked.get(key)
+    since = before.since if before is not None else keys.stamp(keys.now())
+    asked = Asked(text, since, keys.stamp(keys.now() + timedelta(seconds=spec.timeout)), spec.default)
     _keep(run, action, lambda log: replace(log, asked={**log.asked, key: asked}))
-    answer = _wait(run, spec, claim, text)
+    answer = _wait(run, spec, claim, asked)
     told = f"{answer.by}{f': {answer.note}' if answer.note else ''}"
     _forget(run, claim, spec.name)
     if answer.answer == "continue":
@@ -166,16 +169,16 @@ def prompt(run: Run, action: Action) -> str:
     raise DrError(f"prompt {spec.name}: stop, said {told}")
 
 
-def _wait(run: Run, spec: PromptSpec, claim: str, text: str) -> Answer:
+def _wait(run: Run, spec: PromptSpec, claim: str, asked: Asked) -> Answer:
     until = run.world.monotonic() + spec.timeout
-    shown = " ".join(text.split())
+    shown = " ".join(asked.text.split())
     run.world.progress(
         f"plan {run.plan}: prompt {spec.name} waits for an answer: {shown} (dr answer {run.plan} {spec.name} --continue, or --stop; "
         f"after {format_duration(spec.timeout)} it counts as {spec.default})"
     )
     with run.world.asking(f"{run.plan} {spec.name}") as typed:
         while True:
-            found = answers_to(run, claim, spec.name)
+            found = answers_to(run, claim, spec.name, asked.since)
             if found is not None:
                 return found
             said = typed()
@@ -187,8 +190,9 @@ def _wait(run: Run, spec: PromptSpec, claim: str, text: str) -> Answer:
             pause(POLL, run.stop)
 
 
-def answers_to(run: Run, claim: str, name: str) -> Answer | None:
-    """The answer that an array of the plan holds for the prompt; where two hold different ones, stop."""
+def answers_to(run: Run, claim: str, name: str, since: str) -> Answer | None:
+    """The answer that an array of the plan holds for the prompt, asked since then; where two hold different ones, stop. An array that was
+    silent when an earlier question was answered may hold the answer to that one still."""
     key, found = keys.answer_key(run.topology, run.plan, claim, name), list[Answer]()
     for array in run.answering():
         try:
@@ -199,7 +203,8 @@ def answers_to(run: Run, claim: str, name: str) -> Answer | None:
             continue
         except CorruptRecord as error:
             run.remark(str(error))
-    return max(found, key=lambda answer: answer.answer == "stop", default=None)
+    meant = [answer for answer in found if answer.asked == since]
+    return max(meant, key=lambda answer: answer.answer == "stop", default=None)
 
 
 def _forget(run: Run, claim: str, name: str) -> None:
