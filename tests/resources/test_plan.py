@@ -136,3 +136,21 @@ def test_a_refused_delete_in_mid_move_and_a_plain_one(shop: LocalStack, tmp_path
     assert shop.preview() == {}, "an old incarnation's delete does nothing"
     provider.delete(held.id, dict(held.outputs))
     assert shop.production() == before, "a plan's delete stops and removes nothing"
+
+
+def test_what_would_keep_it_from_being_moved_again_is_said_and_is_no_difference(
+    stack: Callable[..., LocalStack], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Readiness beyond what this stack could mend: a line of the up that moved it, green, and nothing in the next preview."""
+    shop = stack(change=lambda document: document.update(state={"backend": "west"}))
+    shop.config = {"active_sites": {"shop": "east"}}
+    shop.up()
+    shop.protect()
+    assert "not ready to be moved" not in capfd.readouterr().err
+    shop.config = {"active_sites": {"shop": "west"}}
+    shop.up()
+    assert (
+        "plan shop: warning: not ready to be moved: The state backend is only at west, and is lost with it."
+        in capfd.readouterr().err
+    )
+    assert shop.preview() == {}
