@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,20 @@ def test_a_planned_move_and_back(shop: LocalStack) -> None:
     shop.config = {"active_sites": {"shop": "east"}}
     shop.up()
     assert shop.outputs("plan")["activeSite"] == "east"
+    assert shop.preview() == {}
+
+
+def test_a_move_leaves_its_report_and_no_difference(
+    shop: LocalStack, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DR_STATE_HOME", str(tmp_path / "state"))
+    shop.config = {"active_sites": {"shop": "west"}}
+    shop.up()
+    (page,) = (tmp_path / "state").rglob("reports/*.html")
+    assert f"plan shop: report: {page}" in capsys.readouterr().err
+    document = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    assert (document["kind"], document["by"]["stack"], document["result"]) == ("planned", shop.stack, "done")
+    assert "report" not in shop.outputs("plan")
     assert shop.preview() == {}
 
 
