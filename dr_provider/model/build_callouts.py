@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dr_provider.model import units
-from dr_provider.model.callout_specs import CalloutSpec, Place, PromptSpec, ScriptSpec
+from dr_provider.model.callout_specs import CalloutSpec, Place, PromptSpec, RemoteSpec, ScriptSpec
 
 __all__ = ["MOVES", "callouts", "prompts", "with_scripts"]
 
@@ -71,7 +71,16 @@ def _callout(name: str, data: Data) -> CalloutSpec:
         data.get("retries", 0),
         units.delay(data.get("retryDelay", "5s")),
         data.get("onError", "stop"),
+        data.get("by", "executor"),
+        data.get("atFirst", False),
+        _remote(data.get("remote")),
     )
+
+
+def _remote(given: Any) -> RemoteSpec | None:
+    if given is None:
+        return None
+    return RemoteSpec(given["host"], given["hostKey"], given.get("port", 22), given.get("user", "root"))
 
 
 def _script(name: str, given: Any) -> ScriptSpec | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["CalloutSpec", "Place", "PromptSpec", "ScriptSpec"]
+__all__ = ["CalloutSpec", "Place", "PromptSpec", "RemoteSpec", "ScriptSpec"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,21 @@ class ScriptSpec:
 
 
 @dataclass(frozen=True)
+class RemoteSpec:
+    """A machine that is reached over SSH. `host_key`: type and key, as known_hosts has them."""
+
+    host: str
+    host_key: str
+    port: int = 22
+    user: str = "root"
+
+
+@dataclass(frozen=True)
 class CalloutSpec:
-    """A command that a move runs. `environment`: references by variable; `values`: templates of what is no secret. Times in seconds."""
+    """A command that a move runs, or (`by` pulumi) the stack after it, on `remote` or where `up` runs; `at_first`: for the epoch in force when it is declared too.
+
+    `environment`: references by variable; `values`: templates of what is no secret. Times in seconds.
+    """
 
     name: str
     place: Place
@@ -51,6 +64,9 @@ class CalloutSpec:
     retries: int = 0
     retry_delay: float = 5.0
     on_error: Literal["stop", "continue"] = "stop"
+    by: Literal["executor", "pulumi"] = "executor"
+    at_first: bool = False
+    remote: RemoteSpec | None = None
 
 
 @dataclass(frozen=True)

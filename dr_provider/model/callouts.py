@@ -25,6 +25,7 @@ __all__ = [
     "render_callout",
     "render_prompt",
     "shown",
+    "stack_callouts",
     "within",
 ]
 
@@ -187,8 +188,13 @@ def _odd(word: str) -> bool:
 
 
 def hooks_of(spec: PlanSpec) -> Iterable[CalloutSpec | PromptSpec]:
-    """Callouts, then prompts, each by name."""
-    return (*spec.callouts.values(), *spec.prompts.values())
+    """What a move runs: callouts, then prompts, each by name."""
+    return (*(each for each in spec.callouts.values() if each.by == "executor"), *spec.prompts.values())
+
+
+def stack_callouts(spec: PlanSpec) -> Mapping[str, CalloutSpec]:
+    """What the stack runs after a move, by name."""
+    return {name: each for name, each in spec.callouts.items() if each.by == "pulumi"}
 
 
 def within(place: Place, spec: PlanSpec) -> tuple[str, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dr_provider.model.build import Draft
+from dr_provider.model.build_callouts import MOVES
 from dr_provider.model.callout_specs import CalloutSpec, PromptSpec
-from dr_provider.model.callouts import KINDS, Move, hooks_of, is_for, move_data
+from dr_provider.model.callouts import KINDS, Move, hooks_of, is_for, move_data, stack_callouts
 from dr_provider.model.problems import Path, Report, did_you_mean, listed
 from dr_provider.model.topology import PlanSpec, Topology
 
@@ -24,16 +25,48 @@ def check(draft: Draft, report: Report) -> None:
         for name in sorted(plan.callouts.keys() & plan.prompts.keys()):
             at: Path = ("plans", plan.name, "prompts", name)
             report.add(at, f"a callout is called {name} too; give the prompt a name of its own")
-        for hook in hooks_of(plan):
+        for hook in _all(plan):
             _place(draft, plan, hook, report)
             _kinds(plan, hook, report)
         for callout in plan.callouts.values():
+            _by(plan, callout, report)
             if callout.script is not None and not callout.script.text:
                 report.add(
                     (*_path(plan, callout), "script"),
                     f"{callout.script.file} cannot be read as a script from the topology's folder; wanted a file of UTF-8 text, "
                     "not empty and of 64KiB at most",
                 )
+
+
+def _all(plan: PlanSpec) -> tuple[CalloutSpec | PromptSpec, ...]:
+    return (*hooks_of(plan), *stack_callouts(plan).values())
+
+
+def _by(plan: PlanSpec, callout: CalloutSpec, report: Report) -> None:
+    """What the stack cannot do, and what only it does."""
+    path = _path(plan, callout)
+    if callout.by == "executor":
+        for key, given in (("remote", callout.remote is not None), ("atFirst", callout.at_first)):
+            if given:
+                report.add((*path, key), "only a callout with by: pulumi has this; leave it out, or say by: pulumi")
+        return
+    if str(callout.place) != "after the move":
+        report.add(
+            (*path, callout.place.when),
+            f"with by: pulumi it runs when the move is over; wanted after: move, found {callout.place}",
+        )
+    if not set(callout.kinds) <= set(MOVES):
+        report.add((*path, "kinds"), f"with by: pulumi it runs for a new epoch; those that have one: {listed(MOVES)}")
+    for key, wrong in (("retries", callout.retries > 0), ("onError", callout.on_error != "stop")):
+        if wrong:
+            report.add(
+                (*path, key), "with by: pulumi a failure ends the up red, and the next up runs it again; leave this out"
+            )
+    for name in callout.environment:
+        report.add(
+            (*path, "environment", name),
+            "with by: pulumi a credential's value would stand in the stack's state; have the command read it where it runs, or say {value: TEMPLATE} for what is no secret",
+        )
 
 
 def _path(plan: PlanSpec, hook: CalloutSpec | PromptSpec) -> Path:
@@ -72,7 +105,7 @@ def check_templates(topology: Topology, report: Report) -> None:
     """Every template of a topology that is good otherwise: its syntax, its names in every branch, and whether it can be rendered for
     each kind of move to each site."""
     for plan in topology.plans.values():
-        for hook in hooks_of(plan):
+        for hook in _all(plan):
             for path, source, text in _templates(plan, hook):
                 _template(topology, plan, hook, path, source, text, report)
 

@@ -8,7 +8,16 @@ from typing import Any
 
 from dr_provider.model.byhand import Block
 from dr_provider.model.callout_specs import CalloutSpec, Place, PromptSpec
-from dr_provider.model.callouts import PHASES, Move, hooks_of, is_for, render_callout, render_prompt, shown
+from dr_provider.model.callouts import (
+    PHASES,
+    Move,
+    hooks_of,
+    is_for,
+    render_callout,
+    render_prompt,
+    shown,
+    stack_callouts,
+)
 from dr_provider.model.errors import DrError
 from dr_provider.model.topology import Topology
 from dr_provider.model.units import format_duration
@@ -20,7 +29,8 @@ Hook = CalloutSpec | PromptSpec
 
 
 def _hooks(topology: Topology, plan: str, kind: str) -> list[Hook]:
-    hooks: Iterable[Hook] = hooks_of(topology.plans[plan])
+    spec = topology.plans[plan]
+    hooks: Iterable[Hook] = (*hooks_of(spec), *stack_callouts(spec).values())
     return sorted((hook for hook in hooks if is_for(hook, kind)), key=lambda hook: (_order(hook.place), hook.name))
 
 
@@ -42,6 +52,14 @@ def callouts_of(topology: Topology, plan: str, kind: str, move: Move) -> list[di
 def _row(topology: Topology, plan: str, hook: Hook, move: Move) -> dict[str, Any]:
     known = {"name": hook.name, "place": str(hook.place), "timeout": format_duration(hook.timeout)}
     if isinstance(hook, CalloutSpec):
+        if hook.by == "pulumi":
+            where = f" on {hook.remote.user}@{hook.remote.host}" if hook.remote is not None else ""
+            return {
+                **known,
+                "kind": "callout",
+                "text": shown(hook),
+                "otherwise": f"by the next pulumi up{where}, not by dr",
+            }
         fails = "the move stops" if hook.on_error == "stop" else "the move goes on"
         return {**known, "kind": "callout", "text": shown(hook), "otherwise": f"if it fails {fails}"}
     try:

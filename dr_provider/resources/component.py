@@ -15,6 +15,7 @@ import pulumi
 
 from dr_provider.model.errors import BadInput
 from dr_provider.model.topology import PlanSpec
+from dr_provider.resources.callouts import check_callouts, declare_callouts
 from dr_provider.resources.config import StackConfig, read_config
 from dr_provider.resources.declared import Declared, declared, drilled
 from dr_provider.resources.dr_plan import DrPlan
@@ -35,6 +36,8 @@ def declare(folder: Path, opts: pulumi.ResourceOptions | None = None) -> None:
     """
     try:
         config = read_config(folder)
+        if config.mode == "protect":
+            check_callouts(config.topology)
     except BadInput as error:
         raise pulumi.RunError(str(error)) from None
     for plan in config.topology.plans.values():
@@ -67,6 +70,8 @@ class ProtectedPlan(pulumi.ComponentResource):
             failures=self.plan.failures,
             opts=self._under(*everything),
         )
+        # Of the plan alone: they are about where it is, and what fails elsewhere does not hold them up.
+        declare_callouts(config.topology, plan.name, self.plan.callouts, self._under(self.plan))
         self.summary = self._summarize(vms, mirrors)
         self.register_outputs({"summary": self.summary})
 

@@ -117,6 +117,7 @@ class DrPlanProvider(ResourceProvider):
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         from dr_provider.model.errors import DrError
+        from dr_provider.resources.callouts import stack_hooks
 
         known = bag.read(DrPlanProps, props)
         outputs, inputs = bag.plain(props), bag.write(known)
@@ -131,7 +132,12 @@ class DrPlanProvider(ResourceProvider):
                     session.say(f"plan {known.plan}: not refreshed, {', '.join(silent)} does not answer")
                     return ReadResult(id_, {**outputs, "reachable": False}, inputs)
                 return ReadResult("", {})
-            found = {**_status_outputs(world, known.plan), **_moved(world, known.plan, props)}
+            # With the epoch, so that the stack's callouts run for one that a refresh has come upon, too.
+            found = {
+                **_status_outputs(world, known.plan),
+                **_moved(world, known.plan, props),
+                **stack_hooks(world, known.plan, props),
+            }
         except DrError as error:
             session.say(f"plan {known.plan}: not refreshed ({error})")
             return ReadResult(id_, {**outputs, "reachable": False}, inputs)
@@ -174,6 +180,7 @@ def _bring_about(wanted: DrPlanProps, incarnation: str, olds: dict[str, Any]) ->
     """Run what is decided and give the outputs; raises one sentence where it is refused or fails before the commit."""
     from dr_provider.reconcile.provision_plans import check_plan, take_plan
     from dr_provider.reconcile.run import run_plan
+    from dr_provider.resources.callouts import stack_hooks
 
     owner = _owner(wanted, incarnation)
     with session.sentence():
@@ -202,6 +209,7 @@ def _bring_about(wanted: DrPlanProps, incarnation: str, olds: dict[str, Any]) ->
             "failures": list(outcome.failures),
             "warnings": list(outcome.warnings),
             "safety": list(outcome.safety),
+            **stack_hooks(world, wanted.plan, olds),
         }
 
 
@@ -288,7 +296,10 @@ def _changes(old: Any, new: str) -> list[str]:
 
 
 class DrPlan(Resource, module="dr", name="DrPlan"):
-    """Outputs are as of the plan's last change, or the last refresh. `vms` and `mirrors` are JSON, as in `dr status --json`."""
+    """Outputs are as of the plan's last change, or the last refresh. `vms` and `mirrors` are JSON, as in `dr status --json`.
+
+    `callouts`: what those that the stack runs go by (resources/callouts.py), JSON.
+    """
 
     activeSite: pulumi.Output[str | None]  # noqa: N815
     epoch: pulumi.Output[int | None]
@@ -304,10 +315,11 @@ class DrPlan(Resource, module="dr", name="DrPlan"):
     mirrors: pulumi.Output[str | None]
     failures: pulumi.Output[list[str] | None]
     warnings: pulumi.Output[list[str] | None]
+    callouts: pulumi.Output[str | None]
 
     OUTPUTS = (
         "activeSite", "epoch", "phase", "degraded", "protected", "recoveryPoint", "newestPoint", "loss", "lossSeconds",
-        "seconds", "vms", "mirrors", "failures", "warnings",
+        "seconds", "vms", "mirrors", "failures", "warnings", "callouts",
     )  # fmt: skip
 
     def __init__(self, name: str, props: DrPlanProps, opts: pulumi.ResourceOptions | None = None) -> None:
