@@ -66,6 +66,7 @@ def describe_changes(old: Topology, new: Topology) -> list[str]:
         else:
             changes += [f"{section}: {what}" for what in _values("", before, after, "")]
     changes += [f"state: {what}" for what in _values("", old.kept, new.kept, "")]
+    changes += [f"topology: {what}" for what in _values("contacts", old.contacts, new.contacts, "contacts")]
     for section, kind in _SECTIONS.items():
         was: Mapping[str, object] = getattr(old, section)
         now: Mapping[str, object] = getattr(new, section)

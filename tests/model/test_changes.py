@@ -54,10 +54,28 @@ def tell(doc: Doc) -> None:
     doc["alerts"] = {"notify": ["env:DR_ALERT_URL"]}
 
 
+def readdress(doc: Doc) -> None:
+    doc["contacts"] = [{"name": "Desk"}]
+    doc["plans"]["shop"]["contacts"] = [{"name": "Ana"}]
+    doc["networks"]["prod"]["west"] = {"bridge": "br-prod", "gateway": "10.2.0.1"}
+    doc["vms"]["db"]["nics"][0]["names"] = "db.example.org"
+    doc["vms"]["db"]["at"] = {"west": {"memory": "32MiB", "startDelay": "5s"}}
+
+
 CASES: list[tuple[Callable[[Doc], None], list[str]]] = [
     (grow, ["vm db: memory 64MiB -> 128MiB", "vm db: disks.root.size 4MiB -> 8MiB"]),
     (add, ["volume logs: added", "vm db: disks.logs added"]),
     (tell, ["alerts: added", "state: backend none -> [west]"]),
+    (
+        readdress,
+        [
+            "topology: contacts[0] added",
+            "network prod: gateway.west none -> 10.2.0.1",
+            "vm db: nics[0].names none -> [db.example.org]",
+            "vm db: at.west none -> {memory 32MiB, startDelay 5s}",
+            "plan shop: contacts[0] added",
+        ],
+    ),
     (
         retime,
         [
