@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from dr_provider.model.problems import Path
-from dr_provider.model.topology import ArraySpec, HostSpec, WitnessSpec
+from dr_provider.model.topology import ArraySpec, HostSpec, PlanSpec, WitnessSpec
 
-__all__ = ["machine_references"]
+__all__ = ["callout_references", "machine_references"]
 
 
 class Holder(Protocol):
@@ -38,3 +38,10 @@ def machine_references(holder: Holder) -> Iterator[tuple[Path, str]]:
     keys = holder.witness.options.get("credentials") if holder.witness is not None else None
     for name, reference in keys.items() if isinstance(keys, Mapping) else ():
         yield ("witness", "credentials", name), str(reference)
+
+
+def callout_references(plan: PlanSpec) -> Iterator[tuple[Path, str]]:
+    """Those that a plan's callouts are given; whoever runs a move of it needs them."""
+    for name, callout in plan.callouts.items():
+        for variable, reference in callout.environment.items():
+            yield ("plans", plan.name, "callouts", name, "environment", variable), reference

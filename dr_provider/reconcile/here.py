@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from urllib.parse import parse_qs, urlsplit
 
 from dr_provider.model import addresses, credentials
 from dr_provider.model.errors import BadInput
 from dr_provider.model.problems import path_text
-from dr_provider.model.references import machine_references
+from dr_provider.model.references import callout_references, machine_references
 from dr_provider.model.topology import ELSEWHERE, Topology
 
 __all__ = ["Here", "look_here", "place_of"]
@@ -33,7 +34,8 @@ class Here:
 def look_here(topology: Topology, *, backend: str | None = None, repository: str | None = None) -> Here:
     """Resolve every credential once. No secret is kept."""
     faults = {}
-    for path, reference in machine_references(topology):
+    callouts = chain.from_iterable(callout_references(plan) for plan in topology.plans.values())
+    for path, reference in chain(machine_references(topology), callouts):
         try:
             credentials.resolve(reference, reference)
         except (BadInput, ValueError) as error:

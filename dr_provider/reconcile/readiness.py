@@ -13,7 +13,7 @@ from typing import Any, Literal
 from dr_provider.model import keys
 from dr_provider.model.findings import Item
 from dr_provider.model.problems import Path, listed, path_text
-from dr_provider.model.references import machine_references
+from dr_provider.model.references import callout_references, machine_references
 from dr_provider.model.state import Silent
 from dr_provider.model.topology import ELSEWHERE
 from dr_provider.model.units import span
@@ -293,6 +293,13 @@ def _credentials(view: PlanView, here: Here) -> Item:
         return Item(
             "credential", "warning", found, "Give them as env:NAME or file:/PATH, so that dr works without Pulumi."
         )
+    callouts = [(path_text(path), reference) for path, reference in callout_references(view.spec)]
+    lacking = [path for path, _ in callouts if path in here.faults]
+    if lacking:
+        found = f"{listed(here.faults[path] for path in lacking[:2])}."
+        todo = f"The machine that runs a move needs {'it' if len(lacking) == 1 else 'them'} for callouts ({listed(lacking)})."
+        return Item("credential", "warning", found, todo)
+    mine += callouts
     said = (
         f"{len(mine)} credential{'s' if len(mine) != 1 else ''}, all found on this machine."
         if mine

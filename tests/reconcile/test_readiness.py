@@ -329,6 +329,20 @@ def test_credentials(where: str, reference: str, level: str | None, said: str, m
     assert "pl4nted" not in repr(items)
 
 
+@pytest.mark.parametrize(("variable", "level"), [("DR_TEST_KEY", None), ("DR_TEST_NONE", "warning")])
+def test_secrets_of_callouts_are_for_whoever_runs_a_move(
+    variable: str, level: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DR_TEST_KEY", "pl4nted")
+    callout = {"after": "move", "command": ["true"], "environment": {"TOKEN": f"env:{variable}"}}
+    topology = shop(plan={**DAY, "callouts": {"dns": callout}})
+    items = judged(view(topology), look_here(topology))
+    found = wrong(items)
+    assert found.get("credential", (None,))[0] == level
+    assert level is None or "(plans.shop.callouts.dns.environment.TOKEN)" in found["credential"][1]
+    assert is_ready(items) is True
+
+
 @pytest.mark.parametrize(
     ("address", "place"),
     [
