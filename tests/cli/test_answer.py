@@ -29,7 +29,9 @@ def lab(tmp_path: Path) -> Lab:
 def failover(lab: Lab) -> pexpect.spawn[str]:
     words = ["-m", "dr_provider.cli.main", "--topology", str(lab.path), "failover", "shop", "--to", "west", "--yes"]
     environment = {**os.environ, "DR_STATE_HOME": str(lab.path.parent / "state")}
-    child = pexpect.spawn(sys.executable, words, cwd=str(ROOT), env=environment, encoding="utf-8", timeout=30)
+    child = pexpect.spawn(
+        sys.executable, words, use_poll=True, cwd=str(ROOT), env=environment, encoding="utf-8", timeout=30
+    )
     child.expect("prompt go waits for an answer: Is west ready")
     return child
 

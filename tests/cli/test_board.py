@@ -111,6 +111,7 @@ def test_a_terminal_shows_it_and_keeps_how_it_ended(made: list[str]) -> None:
         dimensions=(40, 90),
         encoding="utf-8",
         timeout=60,
+        use_poll=True,  # a long run of tests has more files open than select() can count
     )
     child.expect("a planned move, east -> west")
     child.expect(r"tier 1.{0,40}db")

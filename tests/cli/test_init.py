@@ -34,6 +34,7 @@ def asked(*words: str) -> pexpect.spawn[str]:
         encoding="utf-8",
         timeout=20,
         preexec_fn=_hear_ctrl_c,
+        use_poll=True,  # a long run of tests has more files open than select() can count
     )
 
 

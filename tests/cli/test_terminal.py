@@ -29,6 +29,7 @@ def terminal(kind: str, *words: str, topology: Path, **environment: str) -> pexp
         encoding="utf-8",
         timeout=20,
         preexec_fn=_hear_ctrl_c,
+        use_poll=True,  # a long run of tests has more files open than select() can count
     )
 
 
@@ -58,7 +59,7 @@ def test_json_at_a_terminal_asks_too_and_stdout_stays_clean(topology: Path, tmp_
     # stdout goes to a file; stdin and stderr are the terminal.
     words = [sys.executable, "-m", "tests.cli.fakes", "quick", "--topology", str(topology), "--json"]
     command = " ".join(f"'{word}'" for word in [*words, "failover", "shop", "--to", "west"]) + f" > '{out}'"
-    child = pexpect.spawn("/bin/sh", ["-c", command], cwd=str(ROOT), encoding="utf-8", timeout=20)
+    child = pexpect.spawn("/bin/sh", ["-c", command], use_poll=True, cwd=str(ROOT), encoding="utf-8", timeout=20)
     child.expect("Type the name of the plan")
     child.sendline("shop")
     assert ended(child)[0] == 0

@@ -306,7 +306,9 @@ def test_ctrl_c_in_a_real_move(dr: Dr, tmp_path: Path) -> None:
     for array in ("array:east-a", "array:west-a"):
         way.well("sim", "slow", array, "150ms")
     words = process(way.file, "failover", "shop", "--to", "west", "--yes")
-    child = pexpect.spawn(words[0], words[1:], cwd=str(ROOT), encoding="utf-8", timeout=60, dimensions=(50, 80))
+    child = pexpect.spawn(
+        words[0], words[1:], use_poll=True, cwd=str(ROOT), encoding="utf-8", timeout=60, dimensions=(50, 80)
+    )
     child.expect(r"claim\s2/2")  # of the picture that a terminal gets
     child.sendintr()
     child.expect(pexpect.EOF)
