@@ -77,13 +77,16 @@ class Paper:
         for name, text in rows:
             self.line(text, indent=indent, lead=name.ljust(width))
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 2) -> None:
+    def table(
+        self, header: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 2, whole: str | None = None
+    ) -> None:
+        """`whole`: the column whose text is never broken, since it is to be copied."""
         from rich.padding import Padding
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold" if self.terminal else "")
         for name in header:
-            table.add_column(name, overflow="fold")
+            table.add_column(name, overflow="fold", no_wrap=name == whole)
         for row in rows:
             table.add_row(*[plain(cell) for cell in row], style=_row_style(row) if self.terminal else "")
         if self.terminal:

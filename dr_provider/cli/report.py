@@ -209,7 +209,7 @@ def _show_list(paper: Paper, document: Mapping[str, Any]) -> None:
             [
                 (
                     line["report"],
-                    ago(str(line["started"])),
+                    _when(str(line["started"])),
                     f"{line['kind']} {line['drill'] or ''}".strip() + (f" to {line['to']}" if line["to"] else ""),
                     str(line["result"]),
                     _figure(line["loss"]),
@@ -218,9 +218,15 @@ def _show_list(paper: Paper, document: Mapping[str, Any]) -> None:
                 )
                 for line in rows
             ],
+            whole="report",
         )
     if document["silent"]:
         paper.line(f"Does not answer, and may know of more: {', '.join(document['silent'])}.", "yellow")
+
+
+def _when(time: str) -> str:
+    """How long ago, by its first unit: a table is looked over."""
+    return f"{' '.join(ago(time).split()[:2])} ago"
 
 
 def _figure(part: Mapping[str, Any]) -> str:
@@ -254,10 +260,10 @@ def _show_history(paper: Paper, document: Mapping[str, Any], html: Path | None) 
     rows = document["events"]
     paper.line(f"Plan {document['plan']}, {_targets(document)}:", "bold")
     paper.table(
-        ("when", "what", "from", "to", "epoch", "result", "loss", "time", "report"),
+        ("when", "what", "from", "to", "epoch", "result", "loss", "time"),
         [
             (
-                ago(row["time"]),
+                _when(row["time"]),
                 f"{row['kind']} {row['drill'] or ''}".strip(),
                 row["from"] or "-",
                 row["to"] or "-",
@@ -265,7 +271,6 @@ def _show_history(paper: Paper, document: Mapping[str, Any], html: Path | None) 
                 row["result"],
                 _figure(row["loss"]),
                 _figure(row["taken"]),
-                row["report"] or "-",
             )
             for row in rows
         ],
