@@ -241,7 +241,10 @@ def _show(paper: Paper, document: Mapping[str, Any], stock: Stock, written: str 
         paper.bullets([f"{name}: not known: {why}"], "yellow")
     count, hosts = sum(len(vms) for vms in stock.vms.values()), len(stock.vms)
     found = f"{count} VM{'s' if count != 1 else ''} on {hosts} host{'s' if hosts != 1 else ''}"
-    paper.line(f"{found}; {len(lonely) or 'none'} protected by nothing.", "" if lonely else "green")
+    paper.line(
+        f"{found}; " + (f"{len(lonely)} protected by nothing." if lonely else "all protected."),
+        "" if lonely else "green",
+    )
     if written is not None:
         paper.line(f"{written} is written.")
         paper.bullets((f"to fill in: {each}" for each in document["toFillIn"]), "yellow")

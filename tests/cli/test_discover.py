@@ -55,7 +55,7 @@ def test_machines_that_no_topology_names(dr: Dr, tmp_path: Path) -> None:
     said = dr("discover", *words)
     assert said.status == 0, said
     assert "By topology shop-test: " in said.out
-    assert said.out.endswith("3 VMs on 2 hosts; none protected by nothing.\n")
+    assert said.out.endswith("3 VMs on 2 hosts; all protected.\n")
 
 
 def test_who_is_silent_is_said(dr: Dr, tmp_path: Path) -> None:
