@@ -77,7 +77,8 @@ def _heading(found: Preview) -> tuple[str, str]:
 
 def _plan(found: Preview, name: str, document: Mapping[str, Any], most: int) -> dict[str, Any]:
     refused, kind = document["refused"], document["kind"]
-    way = f", `{document['from'] or 'nowhere'}` → `{document['to']}`" if document.get("to") else ""
+    come = f"`{document['from']}` → " if document.get("from") else "to "
+    way = f", {come}`{document['to']}`" if document.get("to") else ""
     actions = [action["sentence"] for action in document["actions"]]
     shown = [f"{number:>3}. {sentence}" for number, sentence in enumerate(actions[:most], 1)]
     more = [f"     and {len(actions) - most} more"] if len(actions) > most else []
