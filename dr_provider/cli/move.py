@@ -20,7 +20,7 @@ from dr_provider.model.errors import BadInput, DrError, Refused
 
 if TYPE_CHECKING:
     from dr_provider.reconcile.decision import Decision, Want
-    from dr_provider.reconcile.run import Outcome
+    from dr_provider.reconcile.outcome import Outcome
     from dr_provider.reconcile.world import World
 
 __all__ = ["add"]

@@ -19,9 +19,10 @@ from dr_provider.reconcile.decide import decide
 from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.drill import DrillOutcome, Ended, end_drill, start_drill
 from dr_provider.reconcile.lease import hold_lease
+from dr_provider.reconcile.outcome import Outcome
 from dr_provider.reconcile.restoring import kept_as, open_restores, record_array, unfinished
 from dr_provider.reconcile.resumed import found_unfinished
-from dr_provider.reconcile.run import Outcome, run_plan
+from dr_provider.reconcile.run import run_plan
 from dr_provider.reconcile.terms import how_to_finish, what_is_open
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World

@@ -7,9 +7,8 @@ planned move that fails before its commit is led back to the source at once.
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 
 from dr_provider.model import keys, stopping
@@ -33,7 +32,7 @@ from dr_provider.reconcile.actions.callouts import check as check_callouts
 from dr_provider.reconcile.actions.claims import choose_anew, declare, give_back
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decide import decide
-from dr_provider.reconcile.decision import Decision, Loss, Want
+from dr_provider.reconcile.decision import Decision, Want
 from dr_provider.reconcile.drill_end import end_due_drills
 from dr_provider.reconcile.fencing import witness_vouches
 from dr_provider.reconcile.forks import changes_since_fork
@@ -41,55 +40,15 @@ from dr_provider.reconcile.frozen import thaw_frozen, thaw_left_frozen
 from dr_provider.reconcile.graph import Event, GraphResult, run_graph
 from dr_provider.reconcile.journal import Journal, estimate
 from dr_provider.reconcile.lease import HeldLease, hold_lease, left_behind
+from dr_provider.reconcile.outcome import Outcome, failures_of, outcome_of, warnings_of
 from dr_provider.reconcile.reports.account import Account
-from dr_provider.reconcile.resumed import Resumed, found_unfinished
-from dr_provider.reconcile.status import status_document
+from dr_provider.reconcile.resumed import found_unfinished
 from dr_provider.reconcile.stored import store_topology
 from dr_provider.reconcile.terms import what_is_open
 from dr_provider.reconcile.word import ask_for_word, parse_word
 from dr_provider.reconcile.world import World
 
-__all__ = ["Outcome", "decide_plan", "repair_plan", "run_plan", "start_plan"]
-
-_VM_GROUPS = ("attach", "start")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run came to. `failures`: sentences on what this run should have done and did not (VMs that do not run, above all);
-    `warnings`: best-effort steps that failed, and what stays to be mended. `status` is the plan's part of `dr status --json`."""
-
-    decision: Decision
-    status: dict[str, object]
-    loss: Loss
-    point: str | None
-    seconds: float
-    failures: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
-    safety: tuple[str, ...] = ()
-    steps: tuple[dict[str, object], ...] = ()
-    journal: str | None = None
-    resumed: Resumed | None = None
-    report: str | None = None
-
-    def document(self) -> dict[str, object]:
-        """The decision's shape (SPEC.md) with what came of it."""
-        return {
-            **self.decision.document(),
-            "point": self.point,
-            "loss": {"seconds": self.loss.seconds, "statement": self.loss.statement},
-            "seconds": round(self.seconds, 3),
-            "failures": list(self.failures),
-            "warnings": list(self.warnings),
-            "remarks": list(self.remarks),
-            "safety": list(self.safety),
-            "steps": list(self.steps),
-            "resumed": {"since": self.resumed.since, "by": self.resumed.by} if self.resumed else None,
-            "journal": self.journal,
-            "report": self.report,
-            "status": self.status,
-        }
+__all__ = ["decide_plan", "repair_plan", "run_plan", "start_plan"]
 
 
 def decide_plan(world: World, plan: str, want: Want, *, refresh: bool = False) -> Decision:
@@ -116,10 +75,10 @@ def run_plan(world: World, plan: str, want: Want, *, decided: Callable[[Decision
     if first.refused:
         raise Refused(first.refused)
     if not first.actions and first.exit_bad:
-        return _outcome(world, plan, first, started, failures=first.warnings[:1])
+        return outcome_of(world, plan, first, started, failures=first.warnings[:1])
     if not first.actions and not _bookkeeping_due(world, plan, want):
         thaw_left_frozen(world, plan)
-        return _outcome(world, plan, first, started, failures=first.degraded)
+        return outcome_of(world, plan, first, started, failures=first.degraded)
     _make_arrays(world, first)
     with stopping.busy(), account, hold_lease(world, plan, f"{first.kind} of plan {plan}") as lease:
         thaw_frozen(world, plan)
@@ -181,16 +140,16 @@ def _carry_out(world: World, plan: str, want: Want, decision: Decision, lease: H
     run.fresh()
     _bookkeeping(run)
     _close(run, journal, run.epoch().site if run.committed or run.view.epoch else view.spec.home)
-    failures = _failures(decision, result)
+    failures = failures_of(decision, result)
     if run.view.split is not None:
         failures = (*failures, *decide(run.view, want).refused)
-    outcome = _outcome(
+    outcome = outcome_of(
         world,
         plan,
         decision,
         started,
         failures=(*failures, *(s for s in decision.degraded if s not in failures)),
-        warnings=_warnings(decision, result),
+        warnings=warnings_of(decision, result),
         run=run,
         journal=journal,
         resumed=resumed,
@@ -335,54 +294,6 @@ def _close(run: Run, journal: Journal, site: str) -> None:
         for at in run.view.spec.sites:
             give_back(run, at)
     journal.close()
-
-
-def _failures(decision: Decision, result: GraphResult) -> tuple[str, ...]:
-    """A sentence for each thing that was asked for and is not so; a VM is named once, by its first cause."""
-    said: list[str] = []
-    for action in decision.actions:
-        counts = action.needed or action.group in _VM_GROUPS
-        if action.id in result.failed and counts:
-            said.append(f"{action.sentence}: {result.failed[action.id]}")
-        elif action.id in result.skipped and action.verb == "start":
-            cause = result.skipped[action.id]
-            if not cause.startswith("map the LUNs of VM " + action.of["vm"] + " "):
-                said.append(f"VM {action.of['vm']} was not started: it waits ({cause})")
-    return tuple(said)
-
-
-def _warnings(decision: Decision, result: GraphResult) -> tuple[str, ...]:
-    soft = [a for a in decision.actions if a.id in result.failed and not a.needed and a.group not in _VM_GROUPS]
-    return (*decision.warnings, *(f"{action.sentence}: {result.failed[action.id]}" for action in soft))
-
-
-def _outcome(
-    world: World,
-    plan: str,
-    decision: Decision,
-    started: float,
-    *,
-    failures: Sequence[str] = (),
-    warnings: Sequence[str] | None = None,
-    run: Run | None = None,
-    journal: Journal | None = None,
-    resumed: Resumed | None = None,
-) -> Outcome:
-    epoch = run.committed if run is not None else None
-    return Outcome(
-        decision,
-        status_document(world)["plans"][plan],
-        Loss(epoch.loss_seconds, epoch.loss_statement) if epoch is not None and epoch.point else decision.loss,
-        epoch.point if epoch is not None else decision.point,
-        time.monotonic() - started,
-        tuple(failures),
-        tuple(decision.warnings if warnings is None else warnings),
-        tuple(run.remarks) if run else (),
-        tuple(run.safety) if run else (),
-        tuple(line for line in journal.lines if line["event"] in ("done", "failed", "skipped")) if journal else (),
-        str(journal.path) if journal and journal.path else None,
-        resumed,
-    )
 
 
 # -- less than a move --------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dr_provider.model.errors import MoveFailed
-from dr_provider.reconcile.run import Outcome
+from dr_provider.reconcile.outcome import Outcome
 from tests.lab_stack.support.machines import received, running, slow
 from tests.lab_stack.support.shop import PLAN, VMS, Shop
 

@@ -24,7 +24,8 @@ from dr_provider.reconcile.answering import answer_prompt
 from dr_provider.reconcile.decision import Want
 from dr_provider.reconcile.drill import drill_state, end_drill, start_drill
 from dr_provider.reconcile.journal import estimate
-from dr_provider.reconcile.run import Outcome, run_plan
+from dr_provider.reconcile.outcome import Outcome
+from dr_provider.reconcile.run import run_plan
 from tests.support.kills import failing, killed_at, watched
 from tests.support.lab import Lab
 

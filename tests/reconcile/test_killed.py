@@ -21,8 +21,8 @@ from dr_provider.model.records import Owner
 from dr_provider.reconcile.decision import Action
 from dr_provider.reconcile.drill import end_drill, run_drill, start_drill
 from dr_provider.reconcile.journal import estimate
+from dr_provider.reconcile.outcome import Outcome
 from dr_provider.reconcile.restore import restore_in_place
-from dr_provider.reconcile.run import Outcome
 from tests.support.film import Frame, film, process, put_back
 from tests.support.kills import failing, killed_at
 from tests.support.lab import Lab

@@ -12,7 +12,7 @@ from dr_provider.model.codec import dump
 from dr_provider.model.records import Owner
 from dr_provider.model.state import Reservation
 from dr_provider.model.vm import VmDefinition
-from dr_provider.reconcile.run import Outcome
+from dr_provider.reconcile.outcome import Outcome
 from tests.support.kills import watched
 from tests.support.lab import Lab
 from tests.support.situations import ACTIVE, NAME, P1, P2, Point, Side, answer, epoch, ids, moved, shop, view

@@ -11,8 +11,8 @@ import pytest
 
 from dr_provider.model import keys
 from dr_provider.model.errors import BadInput, MoveInProgress, Refused
+from dr_provider.reconcile.outcome import Outcome
 from dr_provider.reconcile.restore import decide_restore, remove_restored, restore_beside, restore_in_place
-from dr_provider.reconcile.run import Outcome
 from dr_provider.reconcile.safety import export_safety, list_safety
 from tests.reconcile.protecting import claim, newest, put
 from tests.support.kills import failing, killed_at

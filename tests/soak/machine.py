@@ -18,10 +18,11 @@ from dr_provider.model.records import Owner
 from dr_provider.reconcile.decision import Want
 from dr_provider.reconcile.drill import Ended, end_drill, start_drill
 from dr_provider.reconcile.drilled import drill_ends
+from dr_provider.reconcile.outcome import Outcome
 from dr_provider.reconcile.protect import protect_plan
 from dr_provider.reconcile.provision_all import apply_all
 from dr_provider.reconcile.restore import restore_in_place
-from dr_provider.reconcile.run import Outcome, decide_plan, run_plan
+from dr_provider.reconcile.run import decide_plan, run_plan
 from dr_provider.reconcile.status import status_document
 from dr_provider.reconcile.window import left_untouched
 from tests.soak.bench import PLAN, shop

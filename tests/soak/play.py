@@ -20,9 +20,10 @@ from dr_provider.reconcile import run as runs
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decision import Action, Want
 from dr_provider.reconcile.lease import Machine
+from dr_provider.reconcile.outcome import Outcome
 from dr_provider.reconcile.protect import protect_plan
 from dr_provider.reconcile.provision_all import apply_all
-from dr_provider.reconcile.run import Outcome, decide_plan, run_plan
+from dr_provider.reconcile.run import decide_plan, run_plan
 from dr_provider.reconcile.world import World
 from tests.soak.alone import Clock, SimMachine, alone
 from tests.soak.bench import PLAN, SoakBench

@@ -11,7 +11,8 @@ from dr_provider.model.state import ArrayState, WitnessState
 from dr_provider.reconcile.decision import Want
 from dr_provider.reconcile.fencing import BEAT, WITNESS, alive_at, grant_of
 from dr_provider.reconcile.guard import SiteGuard, guard_world
-from dr_provider.reconcile.run import Outcome, run_plan
+from dr_provider.reconcile.outcome import Outcome
+from dr_provider.reconcile.run import run_plan
 from dr_provider.reconcile.view import plan_view
 from tests.support.lab import Lab
 

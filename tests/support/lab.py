@@ -11,9 +11,10 @@ from dr_provider.cli.simulation import Bench, LedgerReport
 from dr_provider.hypervisors.embedded.lab import read_ledger
 from dr_provider.model.topology import Topology
 from dr_provider.reconcile.decision import Decision, Want
+from dr_provider.reconcile.outcome import Outcome
 from dr_provider.reconcile.protect import ProtectOutcome, protect_plan
 from dr_provider.reconcile.provision_all import apply_all
-from dr_provider.reconcile.run import Outcome, decide_plan, run_plan
+from dr_provider.reconcile.run import decide_plan, run_plan
 from dr_provider.reconcile.status import status_document
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World, open_world

@@ -18,8 +18,9 @@ from dr_provider.model.errors import DrError
 from dr_provider.model.loader import load
 from dr_provider.model.topology import Topology
 from dr_provider.reconcile.decision import Decision, Want
+from dr_provider.reconcile.outcome import Outcome
 from dr_provider.reconcile.protect import ProtectOutcome, protect_plan
-from dr_provider.reconcile.run import Outcome, decide_plan, run_plan
+from dr_provider.reconcile.run import decide_plan, run_plan
 from dr_provider.reconcile.status import status_document
 from dr_provider.reconcile.world import World, open_world
 from lab.machines import Lab, Machine
