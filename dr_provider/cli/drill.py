@@ -14,7 +14,7 @@ from dr_provider.cli.names import PlanArgument, plan_named, site_named
 from dr_provider.model.errors import BadInput, DrError
 
 if TYPE_CHECKING:
-    from dr_provider.reconcile.drill import DrillOutcome
+    from dr_provider.reconcile.drills.begin import DrillOutcome
     from dr_provider.reconcile.world import World
 
 __all__ = ["add"]
@@ -64,7 +64,7 @@ def start(
         raise BadInput(f"dr drill start: {said}; nothing was done")
     from dr_provider.model import keys
     from dr_provider.model.records import Owner
-    from dr_provider.reconcile.drill import run_drill, start_drill
+    from dr_provider.reconcile.drills.begin import run_drill, start_drill
 
     world, name = session.world(), called or keys.new_id()
     stays = keep or stay is not None
@@ -108,8 +108,8 @@ def _fault(document: dict[str, Any], failures: Any) -> None:
 def _many(
     world: World, plan: str, site: str | None, name: str, count: int, run: Any
 ) -> dict[str, DrillOutcome | DrError]:
-    from dr_provider.reconcile.drill_decide import drill_site
-    from dr_provider.reconcile.drill_many import run_abreast
+    from dr_provider.reconcile.drills.decide import drill_site
+    from dr_provider.reconcile.drills.many import run_abreast
 
     view = world.view(plan)
     at = drill_site(view, site)
@@ -134,7 +134,7 @@ def list_drills(session: Session, plan: PlanArgument = None) -> None:
     dr drill list
     dr drill list shop --json
     """
-    from dr_provider.reconcile.drill_list import drill_listing
+    from dr_provider.reconcile.drills.listing import drill_listing
 
     plans = [plan_named(session, plan, "drill list").name] if plan else sorted(session.topology().plans)
     document = drill_listing(session.world(), plans)
@@ -147,7 +147,7 @@ def history(session: Session, plan: PlanArgument = None) -> None:
     \b
     dr drill history shop
     """
-    from dr_provider.reconcile.drill_list import drill_history
+    from dr_provider.reconcile.drills.listing import drill_history
 
     spec = plan_named(session, plan, "drill history")
     document = drill_history(session.world().view(spec.name))
@@ -182,7 +182,7 @@ def end(
         plans = [plan_named(session, plan, "drill end").name]
     else:
         plans = [plan_named(session, plan, "drill end").name] if plan else sorted(session.topology().plans)
-    from dr_provider.reconcile.drill_end import end_drill
+    from dr_provider.reconcile.drills.end import end_drill
 
     world = session.world()
     doomed = [(p, name) for p in plans for name in _doomed(world, p, names or [], expired=expired)]
@@ -194,7 +194,7 @@ def end(
 
 def _doomed(world: World, plan: str, names: list[str], *, expired: bool) -> list[str]:
     from dr_provider.model.problems import did_you_mean
-    from dr_provider.reconcile.drill_parts import drills_to_end, named_drills
+    from dr_provider.reconcile.drills.parts import drills_to_end, named_drills
 
     view = world.view(plan)
     if not names:

@@ -237,7 +237,7 @@ def _figure(part: Mapping[str, Any]) -> str:
 
 
 def _history(session: Session, plan: str, html: Path | None) -> int | None:
-    from dr_provider.reconcile.drilled import drill_results
+    from dr_provider.reconcile.drills.evidence import drill_results
     from dr_provider.reconcile.history import history_document
     from dr_provider.reconcile.reports.kept import Kept
     from dr_provider.reconcile.reports.trends import trend_document

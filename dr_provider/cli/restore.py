@@ -14,7 +14,7 @@ from dr_provider.cli.paper import Paper
 from dr_provider.model.errors import BadInput
 
 if TYPE_CHECKING:
-    from dr_provider.reconcile.drill import DrillOutcome
+    from dr_provider.reconcile.drills.begin import DrillOutcome
 
 __all__ = ["add"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from dr_provider.model.topology import Topology
-    from dr_provider.reconcile.runbook import Known
+    from dr_provider.reconcile.runbooks.document import Known
 
 __all__ = ["add", "render"]
 
@@ -54,7 +54,7 @@ def runbook(
     if wanted not in _FORMATS:
         raise BadInput(f"dr runbook --format {wanted!r}: wanted md or html; nothing was done")
     from dr_provider.model import keys
-    from dr_provider.reconcile.runbook import runbook as of
+    from dr_provider.reconcile.runbooks.document import runbook as of
 
     topology = session.topology()
     document = of(
@@ -78,7 +78,7 @@ def _known(session: Session, topology: Topology, plan: str, site: str | None) ->
     """What the machines say; with all of them dark that is nothing, and no reason for no runbook."""
     from dr_provider.protection.catalogue import newest
     from dr_provider.reconcile.placement import place
-    from dr_provider.reconcile.runbook import Known
+    from dr_provider.reconcile.runbooks.document import Known
     from dr_provider.reconcile.status import plan_status
 
     spec = topology.plans[plan]

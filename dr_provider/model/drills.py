@@ -55,7 +55,7 @@ class DrillEnd(Record):
 @dataclass(frozen=True)
 class DrillResult(Record):
     """What a drill has shown. `rto_seconds`: from the order to the last health check (None: it did not get there); `rpo_seconds`: the age of
-    the point at the order. `ok`: every VM of the plan was well, with its data. `digest`: the plan as it was then (reconcile.drilled).
+    the point at the order. `ok`: every VM of the plan was well, with its data. `digest`: the plan as it was then (reconcile.drills.evidence).
 
     `failures`: the first few sentences; the whole document stands under `<T>/blob/drill/<plan>/<id>`, as `DrillOutcome.document` gives it.
     """

@@ -25,8 +25,8 @@ from dr_provider.reconcile.aside import decide_abort, decide_create, decide_reso
 from dr_provider.reconcile.callouts import weave
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Decision, Want
+from dr_provider.reconcile.drills.giving_way import make_room
 from dr_provider.reconcile.fencing import grant_steps, wait_steps
-from dr_provider.reconcile.giving_way import make_room
 from dr_provider.reconcile.held import hold_up
 from dr_provider.reconcile.late import LATE, add_late, as_if_there, late_after, late_volumes
 from dr_provider.reconcile.mending import damage_warnings

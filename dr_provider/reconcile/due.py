@@ -14,8 +14,8 @@ from dr_provider.model import keys
 from dr_provider.protection.backup import is_cycle
 from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.protection.mirrors import MirrorState
-from dr_provider.reconcile.drill_parts import drills_to_end
-from dr_provider.reconcile.drilled import drill_due
+from dr_provider.reconcile.drills.evidence import drill_due
+from dr_provider.reconcile.drills.parts import drills_to_end
 from dr_provider.reconcile.view import PlanView
 
 __all__ = ["Due", "newest_at", "next_due", "what_is_due"]

@@ -72,6 +72,7 @@ def failures_of(decision: Decision, result: GraphResult) -> tuple[str, ...]:
 
 
 def warnings_of(decision: Decision, result: GraphResult) -> tuple[str, ...]:
+    """The decision's own, and a sentence for each step that was best effort and failed."""
     soft = [a for a in decision.actions if a.id in result.failed and not a.needed and a.group not in _VM_GROUPS]
     return (*decision.warnings, *(f"{action.sentence}: {result.failed[action.id]}" for action in soft))
 
@@ -88,6 +89,7 @@ def outcome_of(
     journal: Journal | None = None,
     resumed: Resumed | None = None,
 ) -> Outcome:
+    """`started` is on the monotonic clock; `warnings` None: the decision's."""
     epoch = run.committed if run is not None else None
     return Outcome(
         decision,

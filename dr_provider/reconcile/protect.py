@@ -18,8 +18,8 @@ from dr_provider.model import keys, stopping
 from dr_provider.model.errors import DrError, LeaseHeld, MoveInProgress, Refused, Stopped, Unreachable
 from dr_provider.protection import backup, pins, retention
 from dr_provider.reconcile.cycle import Cycle, ProtectOutcome, Stop, Transfer
-from dr_provider.reconcile.drill_end import end_due_drills
-from dr_provider.reconcile.drill_schedule import is_due, run_scheduled
+from dr_provider.reconcile.drills.end import end_due_drills
+from dr_provider.reconcile.drills.schedule import is_due, run_scheduled
 from dr_provider.reconcile.due import Due, next_due, what_is_due
 from dr_provider.reconcile.frozen import thaw_frozen
 from dr_provider.reconcile.lease import hold_lease

@@ -21,7 +21,7 @@ from dr_provider.protection.mirrors import MirrorState, lag_limit, mirror_states
 from dr_provider.reconcile.capacity import array_room, site_capacity
 from dr_provider.reconcile.doctor_fencing import judge_guard
 from dr_provider.reconcile.doctor_judge import CLOCK_PROBLEM, CLOCK_WARNING
-from dr_provider.reconcile.drilled import changed_since, drill_overdue, last_drill
+from dr_provider.reconcile.drills.evidence import changed_since, drill_overdue, last_drill
 from dr_provider.reconcile.due import newest_at
 from dr_provider.reconcile.here import Here, place_of
 from dr_provider.reconcile.terms import how_to_finish, what_is_open

@@ -17,7 +17,7 @@ from dr_provider.protection.catalogue import RecoveryPoint, choose_point
 from dr_provider.reconcile.actions.restoring import hold_tag
 from dr_provider.reconcile.decide import decide
 from dr_provider.reconcile.decision import Decision, Want
-from dr_provider.reconcile.drill import DrillOutcome, Ended, end_drill, start_drill
+from dr_provider.reconcile.drills.begin import DrillOutcome, Ended, end_drill, start_drill
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.outcome import Outcome
 from dr_provider.reconcile.restoring import kept_as, open_restores, record_array, unfinished

@@ -33,7 +33,7 @@ from dr_provider.reconcile.actions.claims import choose_anew, declare, give_back
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decide import decide
 from dr_provider.reconcile.decision import Decision, Want
-from dr_provider.reconcile.drill_end import end_due_drills
+from dr_provider.reconcile.drills.end import end_due_drills
 from dr_provider.reconcile.fencing import witness_vouches
 from dr_provider.reconcile.forks import changes_since_fork
 from dr_provider.reconcile.frozen import thaw_frozen, thaw_left_frozen

@@ -17,7 +17,7 @@ from dr_provider.model.units import format_duration
 from dr_provider.protection.catalogue import RecoveryPoint, newest
 from dr_provider.protection.mirrors import MirrorState, lag_limit, mirror_states
 from dr_provider.reconcile.callouts import left_open, waiting
-from dr_provider.reconcile.drilled import drill_warnings
+from dr_provider.reconcile.drills.evidence import drill_warnings
 from dr_provider.reconcile.here import Here, look_here
 from dr_provider.reconcile.mending import damage_warnings
 from dr_provider.reconcile.readiness import judge_plans, readiness_document

@@ -46,7 +46,7 @@ class DrillProvider(ResourceProvider):
 
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         from dr_provider.model.errors import BadInput, DrError
-        from dr_provider.reconcile.drill import decide_drill
+        from dr_provider.reconcile.drills.begin import decide_drill
 
         wanted, inputs = bag.read(DrillProps, news), bag.plain(news)
         if olds:
@@ -98,7 +98,7 @@ class DrillProvider(ResourceProvider):
         return CreateResult(f"{wanted.plan}@{drill}", _run(wanted, drill))
 
     def update(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
-        from dr_provider.reconcile.drill import let_stay
+        from dr_provider.reconcile.drills.begin import let_stay
 
         wanted, drill = bag.read(DrillProps, news), _drill(id_)
         with session.sentence():
@@ -111,7 +111,7 @@ class DrillProvider(ResourceProvider):
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         from dr_provider.model.errors import DrError
-        from dr_provider.reconcile.drill import drill_state
+        from dr_provider.reconcile.drills.begin import drill_state
 
         known, outputs = bag.read(DrillProps, props), bag.plain(props)
         inputs = bag.write(known)
@@ -129,7 +129,7 @@ class DrillProvider(ResourceProvider):
         return ReadResult(id_, {**outputs, "vms": json.dumps(now, sort_keys=True), "reachable": True}, inputs)
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:
-        from dr_provider.reconcile.drill import end_drill
+        from dr_provider.reconcile.drills.begin import end_drill
 
         old = bag.read(DrillProps, props)
         with session.sentence():
@@ -169,7 +169,7 @@ def _gone(world: World, plan: str, drill: str) -> bool:
 
 def _run(wanted: DrillProps, drill: str) -> dict[str, Any]:
     from dr_provider.model.records import Owner
-    from dr_provider.reconcile.drill import start_drill
+    from dr_provider.reconcile.drills.begin import start_drill
 
     with session.sentence():
         world = session.of_document(wanted.document, wanted.stack)

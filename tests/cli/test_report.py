@@ -10,7 +10,7 @@ import pytest
 
 from dr_provider.model import keys
 from dr_provider.model.records import Owner
-from dr_provider.reconcile.drill import start_drill
+from dr_provider.reconcile.drills.begin import start_drill
 from dr_provider.reconcile.reports.kept import folder_of
 from tests.cli.conftest import Dr
 from tests.support.kills import failing

@@ -22,7 +22,7 @@ from dr_provider.model.records import Owner
 from dr_provider.reconcile.actions import callouts as verbs
 from dr_provider.reconcile.answering import answer_prompt
 from dr_provider.reconcile.decision import Want
-from dr_provider.reconcile.drill import drill_state, end_drill, start_drill
+from dr_provider.reconcile.drills.begin import drill_state, end_drill, start_drill
 from dr_provider.reconcile.journal import estimate
 from dr_provider.reconcile.outcome import Outcome
 from dr_provider.reconcile.run import run_plan

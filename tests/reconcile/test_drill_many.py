@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from dr_provider.reconcile.drill_decide import NoRoom
-from dr_provider.reconcile.drill_many import run_abreast
-from dr_provider.reconcile.drill_outcome import DrillOutcome
+from dr_provider.reconcile.drills.decide import NoRoom
+from dr_provider.reconcile.drills.many import run_abreast
+from dr_provider.reconcile.drills.outcome import DrillOutcome
 
 
 class _Hosts:

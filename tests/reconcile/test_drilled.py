@@ -15,7 +15,7 @@ from dr_provider.model import keys
 from dr_provider.model.codec import dump
 from dr_provider.model.drills import DrillResult
 from dr_provider.model.loader import parse
-from dr_provider.reconcile.drilled import (
+from dr_provider.reconcile.drills.evidence import (
     changed_since,
     drill_due,
     drill_overdue,

@@ -17,10 +17,10 @@ from dr_provider.model.errors import BadInput, DrError, Refused, Stopped, Unreac
 from dr_provider.model.records import Owner
 from dr_provider.model.state import Reservation
 from dr_provider.model.topology import HealthSpec
-from dr_provider.reconcile.drill import end_drill, run_drill, start_drill
-from dr_provider.reconcile.drill_list import drill_history, drill_listing
-from dr_provider.reconcile.drill_outcome import DrillOutcome
-from dr_provider.reconcile.drilled import changed_since, drill_due, drill_overdue, drill_results, last_drill
+from dr_provider.reconcile.drills.begin import end_drill, run_drill, start_drill
+from dr_provider.reconcile.drills.evidence import changed_since, drill_due, drill_overdue, drill_results, last_drill
+from dr_provider.reconcile.drills.listing import drill_history, drill_listing
+from dr_provider.reconcile.drills.outcome import DrillOutcome
 from dr_provider.reconcile.protect import watch
 from tests.reconcile.conftest import Clock, MakeLab
 from tests.support.lab import Lab

@@ -10,10 +10,10 @@ import pytest
 from dr_provider.model.errors import Refused
 from dr_provider.model.records import Owner
 from dr_provider.model.vm import VmDefinition
-from dr_provider.reconcile.drill import end_drill, run_drill, start_drill
-from dr_provider.reconcile.drill_decide import NoRoom
-from dr_provider.reconcile.drill_many import run_abreast
-from dr_provider.reconcile.drill_outcome import DrillOutcome
+from dr_provider.reconcile.drills.begin import end_drill, run_drill, start_drill
+from dr_provider.reconcile.drills.decide import NoRoom
+from dr_provider.reconcile.drills.many import run_abreast
+from dr_provider.reconcile.drills.outcome import DrillOutcome
 from dr_provider.reconcile.protect import protect_plan
 from tests.reconcile.conftest import MakeLab
 from tests.reconcile.protecting import whole

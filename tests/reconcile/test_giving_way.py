@@ -11,7 +11,7 @@ from dr_provider.model import keys
 from dr_provider.model.drills import DrillRecord
 from dr_provider.model.records import Owner
 from dr_provider.model.state import VmState
-from dr_provider.reconcile.giving_way import make_room
+from dr_provider.reconcile.drills.giving_way import make_room
 from tests.support.situations import NAME, PLAN, drill, reserved, shop, view, vm_state
 
 SMALL: dict[str, Any] = {"memory": "1GiB", "cpus": 1, "host_cpus": 4, "host_memory": "4GiB", "hosts_per_site": 1}

@@ -14,7 +14,7 @@ from dr_provider.model.findings import Item
 from dr_provider.model.records import Corrupt
 from dr_provider.model.state import ArrayState, Observation
 from dr_provider.model.topology import Topology, WitnessSpec
-from dr_provider.reconcile.drilled import plan_digest
+from dr_provider.reconcile.drills.evidence import plan_digest
 from dr_provider.reconcile.here import Here, look_here, place_of
 from dr_provider.reconcile.readiness import is_ready, judge_plans, lag_of, readiness_document
 from dr_provider.reconcile.status import status_document

@@ -14,7 +14,7 @@ from dr_provider.arrays.embedded.array import EmbeddedArray
 from dr_provider.model import keys, stopping
 from dr_provider.model.errors import ArrayFull, DrError, MoveFailed, Stopped
 from dr_provider.model.records import Owner
-from dr_provider.reconcile.drill import start_drill
+from dr_provider.reconcile.drills.begin import start_drill
 from dr_provider.reconcile.reports import kept
 from dr_provider.reconcile.reports.kept import Kept, folder_of
 from dr_provider.reconcile.restore import restore_beside, restore_in_place
@@ -262,7 +262,7 @@ def test_a_drill_with_a_vm_that_is_not_well(make: MakeLab, monkeypatch: pytest.M
     lab = make()
     lab.write()
     lab.protect()
-    from dr_provider.reconcile import drill
+    from dr_provider.reconcile.drills import begin as drill
 
     def unwell(_fleet: Any, _host: str, name: str, *_more: Any) -> str:
         if name.startswith("app."):

@@ -28,9 +28,9 @@ from dr_provider.model.loader import parse
 from dr_provider.model.topology import Topology
 from dr_provider.reconcile.decision import Decision
 from dr_provider.reconcile.definitions import vm_definition
-from dr_provider.reconcile.runbook import runbook
-from dr_provider.reconcile.runbook_hands import likely_hosts
-from dr_provider.reconcile.runbook_moves import Known
+from dr_provider.reconcile.runbooks.document import runbook
+from dr_provider.reconcile.runbooks.hands import likely_hosts
+from dr_provider.reconcile.runbooks.moves import Known
 from tests.support.situations import OWNER, answer, shop, view
 from tests.support.topologies import topology_document
 

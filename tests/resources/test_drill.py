@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dr_provider.model import keys
-from dr_provider.reconcile.drill import end_drill
-from dr_provider.reconcile.drilled import drill_results, last_drill
+from dr_provider.reconcile.drills.begin import end_drill
+from dr_provider.reconcile.drills.evidence import drill_results, last_drill
 from dr_provider.reconcile.protect import protect_plan
 from dr_provider.resources import props as bag
 from dr_provider.resources import session

@@ -16,8 +16,8 @@ from hypothesis.stateful import precondition, rule
 from dr_provider.model.errors import BadInput, DrError
 from dr_provider.model.records import Owner
 from dr_provider.reconcile.decision import Want
-from dr_provider.reconcile.drill import Ended, end_drill, start_drill
-from dr_provider.reconcile.drilled import drill_ends
+from dr_provider.reconcile.drills.begin import Ended, end_drill, start_drill
+from dr_provider.reconcile.drills.evidence import drill_ends
 from dr_provider.reconcile.outcome import Outcome
 from dr_provider.reconcile.protect import protect_plan
 from dr_provider.reconcile.provision_all import apply_all

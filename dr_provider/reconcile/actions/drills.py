@@ -10,7 +10,7 @@ __all__ = ["end"]
 
 def end(run: Run, action: Action) -> str:
     # Here, since a drill uses the actions of a move in its turn.
-    from dr_provider.reconcile.drill_end import end_drill, give_way
+    from dr_provider.reconcile.drills.end import end_drill, give_way
 
     drill, other = action.of["drill"], action.of.get("of")
     why = f"the move of plan {run.plan} needs its room"

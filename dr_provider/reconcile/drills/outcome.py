@@ -12,7 +12,7 @@ from dr_provider.model.drills import DrillKind, DrillResult
 from dr_provider.model.errors import DeviceFault, NotReady, Unreachable
 from dr_provider.model.topology import PlanSpec
 from dr_provider.model.units import format_duration
-from dr_provider.reconcile.drilled import plan_digest
+from dr_provider.reconcile.drills.evidence import plan_digest
 from dr_provider.reconcile.lease import HeldLease
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from dr_provider.model.errors import DrError
-from dr_provider.reconcile.drill_decide import NoRoom
-from dr_provider.reconcile.drill_outcome import DrillOutcome
+from dr_provider.reconcile.drills.decide import NoRoom
+from dr_provider.reconcile.drills.outcome import DrillOutcome
 
 __all__ = ["run_abreast"]
 

@@ -11,9 +11,9 @@ from dr_provider.model.errors import DrError, LeaseHeld, MoveInProgress, Refused
 from dr_provider.model.records import Owner
 from dr_provider.model.topology import DrillSpec
 from dr_provider.protection.mirrors import MirrorState
-from dr_provider.reconcile.drill import run_drill, start_drill
-from dr_provider.reconcile.drill_decide import decide_drill, drill_site, lacking
-from dr_provider.reconcile.drilled import drill_due
+from dr_provider.reconcile.drills.begin import run_drill, start_drill
+from dr_provider.reconcile.drills.decide import decide_drill, drill_site, lacking
+from dr_provider.reconcile.drills.evidence import drill_due
 from dr_provider.reconcile.status import is_protected, phase_of
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World

@@ -21,11 +21,11 @@ from dr_provider.model.topology import VmSpec
 from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.reconcile.decision import Action, Decision
 from dr_provider.reconcile.definitions import vm_definition
-from dr_provider.reconcile.drill_callouts import perform_callout, with_callouts
-from dr_provider.reconcile.drill_decide import DrillPlace, decide_drill, lacking
-from dr_provider.reconcile.drill_end import Ended, end_drill
-from dr_provider.reconcile.drill_outcome import DrillCheck, DrillOutcome, DrillVm, keep_result, missed
-from dr_provider.reconcile.drill_parts import drill_vms
+from dr_provider.reconcile.drills.callouts import perform_callout, with_callouts
+from dr_provider.reconcile.drills.decide import DrillPlace, decide_drill, lacking
+from dr_provider.reconcile.drills.end import Ended, end_drill
+from dr_provider.reconcile.drills.outcome import DrillCheck, DrillOutcome, DrillVm, keep_result, missed
+from dr_provider.reconcile.drills.parts import drill_vms
 from dr_provider.reconcile.graph import Event, run_graph
 from dr_provider.reconcile.health import pause, wait_until_well
 from dr_provider.reconcile.journal import Lines

@@ -11,7 +11,7 @@ from dr_provider.model.problems import did_you_mean
 from dr_provider.model.remap import address_key
 from dr_provider.model.topology import VmSpec
 from dr_provider.protection.catalogue import RecoveryPoint, choose_point, newest
-from dr_provider.reconcile.drill_parts import drill_vms
+from dr_provider.reconcile.drills.parts import drill_vms
 from dr_provider.reconcile.placement import Placement, place
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World

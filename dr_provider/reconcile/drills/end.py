@@ -24,9 +24,9 @@ from dr_provider.model.errors import (
     Unreachable,
 )
 from dr_provider.model.records import Guard
-from dr_provider.reconcile.drill_outcome import DrillOutcome, keep_result
-from dr_provider.reconcile.drill_parts import Parts, drills_to_end, parts_of
-from dr_provider.reconcile.drilled import drill_results
+from dr_provider.reconcile.drills.evidence import drill_results
+from dr_provider.reconcile.drills.outcome import DrillOutcome, keep_result
+from dr_provider.reconcile.drills.parts import Parts, drills_to_end, parts_of
 from dr_provider.reconcile.lease import HeldLease, hold_lease, wait_for_lease
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World

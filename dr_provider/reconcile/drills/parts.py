@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from dr_provider.model import keys
 from dr_provider.model.state import VmState
-from dr_provider.reconcile.drilled import drill_ends, has_expired
+from dr_provider.reconcile.drills.evidence import drill_ends, has_expired
 from dr_provider.reconcile.view import PlanView
 
 __all__ = ["Parts", "drill_vms", "drills_to_end", "named_drills", "parts_of"]

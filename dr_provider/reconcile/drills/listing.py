@@ -7,8 +7,7 @@ from typing import Any
 
 from dr_provider.model import keys
 from dr_provider.model.drills import DrillRecord, DrillResult
-from dr_provider.reconcile.drill_parts import drill_vms, named_drills
-from dr_provider.reconcile.drilled import (
+from dr_provider.reconcile.drills.evidence import (
     changed_since,
     drill_due,
     drill_ends,
@@ -16,6 +15,7 @@ from dr_provider.reconcile.drilled import (
     drill_results,
     has_expired,
 )
+from dr_provider.reconcile.drills.parts import drill_vms, named_drills
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 

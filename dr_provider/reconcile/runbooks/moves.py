@@ -12,8 +12,8 @@ from dr_provider.model.callouts import Move
 from dr_provider.model.topology import Topology
 from dr_provider.model.units import format_duration
 from dr_provider.reconcile.callouts import kind_of
-from dr_provider.reconcile.runbook_callouts import callouts_of
-from dr_provider.reconcile.runbook_hands import likely_hosts
+from dr_provider.reconcile.runbooks.callouts import callouts_of
+from dr_provider.reconcile.runbooks.hands import likely_hosts
 
 __all__ = ["Known", "Moves", "Section", "Step", "address_of", "move_like"]
 

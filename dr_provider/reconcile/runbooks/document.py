@@ -12,9 +12,9 @@ from typing import Any
 from dr_provider.model.remap import CardMove, addresses_after, names_after
 from dr_provider.model.topology import Contact, Topology, VmSpec
 from dr_provider.model.units import format_duration, format_size
-from dr_provider.reconcile.runbook_callouts import callouts_by_hand
-from dr_provider.reconcile.runbook_hands import Hands, by_hand, likely_hosts
-from dr_provider.reconcile.runbook_moves import Known, Moves, Section, address_of, move_like
+from dr_provider.reconcile.runbooks.callouts import callouts_by_hand
+from dr_provider.reconcile.runbooks.hands import Hands, by_hand, likely_hosts
+from dr_provider.reconcile.runbooks.moves import Known, Moves, Section, address_of, move_like
 
 __all__ = ["Known", "Runbook", "runbook"]
 
