@@ -36,7 +36,7 @@ class Forge:
         (self.folder / "artifacts").mkdir()
         here = self.project.folder
         (here / "Makefile").write_text("setup:\n\t@test -x .venv/bin/dr\n")
-        (here / ".gitignore").write_text("/.venv\n/backend/\n/home/\n.dr/\n")
+        (here / ".gitignore").write_text("/.venv\n/backend/\n/home/\n/dr-ci/\n.dr/\n")
         done = self.shell(f"{here}/.venv/bin/dr init-ci {self.name} --stack prod")
         assert done.returncode == 0, done.stdout
         self.git("init", "--quiet", "--initial-branch", "main")
