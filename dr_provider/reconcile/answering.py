@@ -15,15 +15,23 @@ from dr_provider.reconcile.world import World
 
 __all__ = ["answer_prompt"]
 
+_LONGEST = 500
+"""Characters of a note, as of the operator's word."""
+
 
 def answer_prompt(
     world: World, plan: str, prompt: str | None, answer: Literal["continue", "stop"], note: str
 ) -> tuple[str, Asked]:
     """Leave the answer on every array of the plan that answers; the prompt, and what it asked.
 
-    `prompt` None: the only one that waits. Raises BadInput for one that there is not, and Refused where it does not wait, where several do, or
+    `prompt` None: the only one that waits. Raises BadInput for one that there is not and for a note that is not a line, and Refused where it does not wait, where several do, or
     where no array takes the answer.
     """
+    if not note.isprintable() or len(note) > _LONGEST:
+        # It is read in journals, reports and on the screen of whoever waits.
+        raise BadInput(
+            f"plan {plan}: the note {note[:80]!r}: wanted one line of at most {_LONGEST} characters; nothing was done"
+        )
     view = world.view(plan, refresh=True)
     known = view.spec.prompts
     if prompt is not None and prompt not in known:

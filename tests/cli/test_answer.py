@@ -71,6 +71,8 @@ def test_from_another_machine(lab: Lab, dr: Dr) -> None:
         (("shop", "og", "--stop"), "there is no prompt og; known: go"),
         (("shp", "--stop"), "there is no plan 'shp'"),
         (("--stop",), "say which PLAN"),
+        (("shop", "--stop", "--note", "no\nplan shop is active at west"), "wanted one line of at most 500 characters"),
+        (("shop", "--stop", "--note", "x" * 501), "wanted one line of at most 500 characters"),
     ],
 )
 def test_words_that_are_wrong(lab: Lab, dr: Dr, words: tuple[str, ...], wanted: str) -> None:
