@@ -120,7 +120,7 @@ class _Loom:
             if following:
                 self._before(hooks, following)
             else:
-                self._after(hooks, frozenset())
+                self._after(hooks, frozenset(self._inner(place)))
 
     def _members(self, place: Place) -> frozenset[str]:
         """The actions that the place is around, with the callouts that are within it."""
@@ -207,12 +207,23 @@ class _Loom:
             and members & {*action.after, *action.last}
             and (not late or action.verb in _VERBS["start"] | HOOKS)
         }
-        self._wait_for(made, behind)
+        self._wait_for(made, behind | self._later(place))
         before = {i for action in made for i in (*action.after, *action.last)}
         at = max(
             (index for index, action in enumerate(self.actions) if action.id in before), default=len(self.actions) - 1
         )
         self.actions[at + 1 : at + 1] = made
+
+    def _later(self, place: Place) -> set[str]:
+        """What is still to be started of the tiers behind one of which nothing is left to start: the rest of a move that stopped there."""
+        vms = set(within(place, self.spec))
+        if place.phase != "start" or not vms or not vms <= self.move.running:
+            return set()
+        last = max(number for number, tier in enumerate(self.spec.tiers, 1) if vms & set(tier.members))
+        found = set[str]()
+        for number in range(last + 1, len(self.spec.tiers) + 1):
+            found |= self._members(Place("before", "start", tier=number))
+        return found
 
     def _is_late(self, action: Action) -> bool:
         """Whether it is a callout or prompt of the phase that follows the commit."""

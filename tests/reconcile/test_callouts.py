@@ -353,6 +353,7 @@ def test_a_part_of_the_move_that_is_over(
 
 THERE: dict[str, Any] = {"epochs": (epoch(), epoch(2, "west", from_site="east"))}
 DUE = ("a",)
+ONE_RUNS = replace(ACTIVE, vms={"db": "running", "app": "off", "web": "off"})
 
 # fmt: off
 REST: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any], tuple[set[str], set[str]] | None]] = [
@@ -365,8 +366,10 @@ REST: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any], tuple[set[
     ("the commit is past, and VMs start", after("commit"), {"west": NONE_RUN}, {"due": DUE}, (set(), ATTACHED)),
     ("VMs start", before("start"), {"west": NONE_RUN}, {"due": DUE}, (set(), ATTACHED)),
     ("a tier that runs", after({"tier": 1}), {}, {"due": DUE}, (set(), set())),
-    ("a tier of which one is started", after({"tier": 2}), {"west": replace(ACTIVE, vms={"db": "running", "app": "off", "web": "off"})},
+    ("a tier of which one is started", after({"tier": 2}), {"west": ONE_RUNS},
      {"due": DUE}, ({"start:app"}, {"start:web"})),
+    ("a tier that runs, and later ones do not: they wait for it", after({"tier": 1}), {"west": ONE_RUNS}, {"due": DUE}, (set(), {"start:app", "start:web"})),
+    ("a VM that runs, and later tiers do not", after({"vm": "db"}), {"west": ONE_RUNS}, {"due": DUE}, (set(), {"start:app", "start:web"})),
     ("one whose VM cannot be placed", after({"vm": "db"}), {"west": NONE_RUN, "silent": ["west-1", "west-2"]}, {"due": DUE}, None),
 ]
 # fmt: on
@@ -393,6 +396,22 @@ def test_what_is_due_after_the_commit(
             "name": "a",
             "key": "a",
         }
+
+
+def test_what_waits_for_a_callout_that_stopped_the_move_waits_for_it_in_the_next_run_too() -> None:
+    """All of its tier runs already: neither a later tier nor what tells that all has started gets past it."""
+    topology = having(
+        {"a": after({"tier": 1}), "b": after("start"), "c": before({"tier": 2}), "d": after({"vm": "db"})}
+    )
+    log = logged(due=("a", "b", "c", "d"), failed={"a": "callout a: it failed"})
+    rest = tree(answer(moved(topology, **THERE, west=ONE_RUNS, records=log)))
+    assert rest["callout:a"].after == ("callout:d",)
+    assert "callout:a" in rest["callout:c"].after
+    assert {"callout:a", "callout:c"} <= set(rest["start:app"].after)
+    assert rest["callout:b"].after == ("callout:c",)
+    told = tree(answer(moved(topology, **THERE, records=log)))
+    assert "start:app" not in told
+    assert "callout:a" in told["callout:b"].after
 
 
 def test_a_tier_that_is_not_whole_is_not_told_of() -> None:
