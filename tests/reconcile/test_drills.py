@@ -315,6 +315,21 @@ def test_ended_while_all_of_it_is_dark(lab: Lab) -> None:
     assert traces(lab) == []
 
 
+def test_what_it_was_made_of_is_not_in_the_topology_any_more(make: MakeLab) -> None:
+    lab = make(vms=3, volumes=3)
+    lab.protect()
+    start(lab)
+
+    document = json.loads(lab.path.read_text(encoding="utf-8"))
+    del document["volumes"][document["vms"].pop("web")["disks"]["root"]["volume"]]
+    plan = document["plans"]["shop"]
+    plan["tiers"] = [tier for tier in plan["tiers"] if tier["members"] != ["web"]]
+    lab.path.write_text(json.dumps(document), encoding="utf-8")
+    ended = end_drill(lab.world(), "shop", "d1")
+    assert (ended.removed, ended.left) == ({"vms": 3, "volumes": 3, "holds": 3}, [])
+    assert traces(lab) == []
+
+
 # -- listed --------------------------------------------------------------------------------------------
 
 

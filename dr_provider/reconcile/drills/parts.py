@@ -62,7 +62,7 @@ def parts_of(view: PlanView, drill: str) -> Parts:
     asked = tuple(array for array in sorted(arrays) if end in _records(view, array))
     clones: dict[str, tuple[str, ...]] = {}
     held: dict[str, tuple[str, ...]] = {}
-    members = {keys.drill_volume(name, drill): name for name in view.volume_names}
+    members = {keys.drill_volume(name, drill): name for name in (*view.volume_names, *_left_since(view, drill))}
     for array in sorted(arrays):
         state = view.seen.array(array)
         if state is None:
@@ -93,6 +93,13 @@ def parts_of(view: PlanView, drill: str) -> Parts:
         asked=asked,
         silent=silent,
     )
+
+
+def _left_since(view: PlanView, drill: str) -> list[str]:
+    """Volumes that the drill was made of and that are none of the topology any more."""
+    record, suffix = view.drills.get(drill), keys.drill_volume("", drill)
+    names = [name.removesuffix(suffix) for name in (record.volumes if record is not None else ())]
+    return [name for name in names if name not in view.topology.volumes]
 
 
 def _records(view: PlanView, array: str) -> Mapping[str, str]:
