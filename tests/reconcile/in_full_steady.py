@@ -204,7 +204,7 @@ BESIDE: dict[str, tuple[PlanView, dict[str, Any]]] = {
         moved(THREE, split=ALL, silent=["east", "south"]), {"goal": "resolve", "site": "west", "word": "2: both are off"}),
     "resolve: a side is silent, a past word": (moved(split=split(), silent=["east"]), {"goal": "resolve", "site": "west", "word": "1: past"}),
     "resolve: a VM that runs without its disks at the side that is kept": (
-        moved(split=split(), twice=["db"], east=LEFT), {"goal": "resolve", "site": "west"}),
+        moved(split=split(), twice=["db"], west=replace(ACTIVE, vms={"db": "running", "app": "off"}), east=LEFT), {"goal": "resolve", "site": "west"}),
     "resolve: claimed by the other side": (moved(split=split(), claim=RESOLVE, east=RETURNED), {"goal": "resolve", "site": "east"}),
     "resolve: of three sides": (
         view(THREE, epochs_at=TWINS, split=ALL, west=ACTIVE, south=ACTIVE), {"site": "west", "goal": "resolve"}),
