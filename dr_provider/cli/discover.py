@@ -242,14 +242,22 @@ def _show(paper: Paper, document: Mapping[str, Any], stock: Stock, written: str 
     count, hosts = sum(len(vms) for vms in stock.vms.values()), len(stock.vms)
     found = f"{count} VM{'s' if count != 1 else ''} on {hosts} host{'s' if hosts != 1 else ''}"
     paper.line(
-        f"{found}; " + (f"{len(lonely)} protected by nothing." if lonely else "all protected."),
-        "" if lonely else "green",
+        f"{found}; {_protected(len(lonely), count, len(stock.silent))}.",
+        "" if lonely or stock.silent or not count else "green",
     )
     if written is not None:
         paper.line(f"{written} is written.")
         paper.bullets((f"to fill in: {each}" for each in document["toFillIn"]), "yellow")
     elif lonely:
         paper.line("dr discover -o FILE writes them as entries of a topology.")
+
+
+def _protected(lonely: int, count: int, silent: int) -> str:
+    if lonely:
+        return f"{lonely} protected by nothing"
+    if not count:
+        return "no VM was found"
+    return "all protected" + (", as far as what answers knows" if silent else "")
 
 
 def add(app: typer.Typer) -> None:

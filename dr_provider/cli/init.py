@@ -154,7 +154,7 @@ class _Asking:
                 return read(given if given is not None else default)
             except ValueError as error:
                 raise BadInput(
-                    f"dr init: {question[:1].lower()}{question[1:]}: found {show(given)}; {error}; nothing was done"
+                    f"dr init: {question if question[1:2].isupper() else question[:1].lower() + question[1:]}: found {show(given)}; {error}; nothing was done"
                 ) from None
         while True:
             try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dr_provider.cli.paper import Paper, ago, span
+from dr_provider.model.drills import what_went
 
 __all__ = ["ended", "history", "listing", "outcome", "outcomes"]
 
@@ -143,8 +144,9 @@ def ended(paper: Paper, documents: Sequence[Mapping[str, Any]]) -> None:
     if not documents:
         paper.line("There was no such drill.")
     for document in documents:
-        what = ", ".join(f"{count} {kind}" for kind, count in document["removed"].items()).replace("vms", "VMs")
-        paper.line(f"Drill {document['drill']} of plan {document['plan']} is ended: {what} removed.")
+        paper.line(
+            f"Drill {document['drill']} of plan {document['plan']} is ended: {what_went(document['removed'])} removed."
+        )
         if document["left"]:
             paper.line("Left until somebody is back; the next dr protect that can removes it:", "yellow", indent=2)
             paper.bullets(document["left"], "yellow", indent=4)

@@ -232,6 +232,12 @@ def points(paper: Paper, document: Mapping[str, Any]) -> None:
     """The recovery points of a plan, newest first, a line each with the sites that hold it whole."""
     rows = document["points"]
     if not rows:
+        if silent := document.get("silent"):
+            paper.line(
+                f"Nothing that answers knows a recovery point of plan {document['plan']}; silent, and may hold some:"
+            )
+            paper.bullets(silent.values(), "yellow")
+            return
         paper.line(f"Plan {document['plan']} has no recovery point yet; dr protect {document['plan']} --now makes one.")
         return
     paper.line(f"Recovery points of plan {document['plan']}:", "bold")

@@ -80,7 +80,8 @@ def _show(paper: Paper, document: Mapping[str, Any], *, in_full: bool) -> None:
         paper.table(("lost", "plan", "VMs", "what happens", "loss", "takes", "needs"), rows)
         _whys(paper, document)
     paper.line()
-    paper.line(_closing(document), "bold red" if document["withoutAWayBack"] else "green")
+    made = any(plan["outcome"] != "not made" for case in document["cases"] for plan in case["plans"])
+    paper.line(_closing(document), "bold red" if document["withoutAWayBack"] else "green" if made else "yellow")
 
 
 def _row(plan: Mapping[str, Any]) -> tuple[str, ...]:
@@ -172,7 +173,14 @@ def _closing(document: Mapping[str, Any]) -> str:
     cases = len(document["cases"])
     looked = f"topology {document['topology']}: {cases} {'loss' if cases == 1 else 'losses'} looked at"
     if not document["withoutAWayBack"]:
-        return f"{looked}; every VM has a way back."
+        fates = [plan for case in document["cases"] for plan in case["plans"]]
+        unmade = dict.fromkeys(plan["plan"] for plan in fates if plan["outcome"] == "not made")
+        if not unmade:
+            return f"{looked}; every VM has a way back."
+        never = f"{listed(unmade)} {'was' if len(unmade) == 1 else 'were'} never made"
+        if all(plan["outcome"] == "not made" for plan in fates):
+            return f"{looked}, which says nothing yet: {never} (dr apply, or pulumi up)."
+        return f"{looked}; every VM that is made has a way back; {never}."
     count = Counter(each["vm"] for each in document["withoutAWayBack"])
     worst = {" + ".join(each["lose"]) for each in document["withoutAWayBack"]}
     vms = f"{len(count)} {'VM has' if len(count) == 1 else 'VMs have'}"

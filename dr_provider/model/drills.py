@@ -11,7 +11,7 @@ from typing import Literal
 
 from dr_provider.model.records import Record
 
-__all__ = ["DrillEnd", "DrillKind", "DrillRecord", "DrillResult"]
+__all__ = ["DrillEnd", "DrillKind", "DrillRecord", "DrillResult", "what_went"]
 
 DrillKind = Literal["asked", "scheduled", "beside"]
 """`asked`: by a stack or by `dr drill`. `beside`: one VM beside the running one (`dr restore --as`), which shows nothing about the plan."""
@@ -75,3 +75,9 @@ class DrillResult(Record):
     by: str
     stack: str
     digest: str
+
+
+def what_went(counts: Mapping[str, int]) -> str:
+    """What went with a drill, as a part of a sentence: "2 VMs, 1 volume, 1 hold"."""
+    words = {"vms": "VMs", "volumes": "volumes", "holds": "holds"}
+    return ", ".join(f"{n} {words[kind] if n != 1 else words[kind][:-1]}" for kind, n in counts.items())

@@ -14,7 +14,6 @@ from dr_provider.model import keys
 from dr_provider.model.findings import Item
 from dr_provider.model.problems import Path, listed, path_text
 from dr_provider.model.references import callout_references, machine_references
-from dr_provider.model.state import Silent
 from dr_provider.model.topology import ELSEWHERE
 from dr_provider.model.units import span
 from dr_provider.protection.mirrors import MirrorState, lag_limit, mirror_states
@@ -96,9 +95,7 @@ def _plan(view: PlanView, here: Here, capacity: Capacity) -> Iterator[Item]:
 
 
 def _unmade(view: PlanView) -> Item:
-    arrays = {name: view.seen.arrays[name] for name in view.topology.plan_arrays(view.spec.name)}
-    silent = [name for name, state in arrays.items() if isinstance(state, Silent) and not state.missing]
-    if silent:
+    if silent := list(view.may_know):
         found = f"Nothing that answers knows the plan; silent: {listed(silent)}."
         return Item("made", "unknown", found, f"Bring {silent[0]} back{', or another of them' if silent[1:] else ''}.")
     return Item("made", "problem", "It was never made.", "Run pulumi up, or dr apply.")

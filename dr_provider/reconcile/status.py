@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from dr_provider.model import keys
+from dr_provider.model.problems import listed
 from dr_provider.model.records import Claim
 from dr_provider.model.state import Silent
 from dr_provider.model.units import format_duration
@@ -146,6 +147,10 @@ def degraded_of(view: PlanView) -> tuple[str, ...]:
             f"plan {plan} is split: {sides} have both been written; say which to keep: dr resolve {plan} --keep SITE",
         )
     if active is None:
+        if silent := view.may_know:
+            return (
+                f"nothing that answers knows plan {plan}, and {listed(silent)} {'is' if len(silent) == 1 else 'are'} silent, so where it is is not known",
+            )
         return (
             f"plan {plan} was never made as far as the arrays that answer know; make it with pulumi up, or dr apply",
         )

@@ -167,6 +167,15 @@ class PlanView:
         """Hosts of the site that are silent, with the reason: any of them may run a VM of the plan."""
         return _silent({h.name: self.seen.hosts[h.name] for h in self.topology.hosts_at(site)})
 
+    @property
+    def may_know(self) -> dict[str, str]:
+        """Of a plan that nothing that answers knows: its silent arrays, which may know it, with the reason. Empty: it is known, or was never
+        made. A file that was never there knows nothing."""
+        if self.committed:
+            return {}
+        states = {name: self.seen.arrays[name] for name in self.topology.plan_arrays(self.spec.name)}
+        return {n: s.reason for n, s in states.items() if isinstance(s, Silent) and not s.missing}
+
     def volume(self, volume: str, site: str) -> VolumeState | None:
         """The volume's copy at a site; None: absent, or its array is silent (ask `seen.array` which)."""
         state = self.seen.array(self.copy_array(volume, site))

@@ -118,11 +118,9 @@ def _kept(topology: Topology, seen: Observation, fate: PlanFate) -> Observation:
 
 def _fate(before: PlanView, after: PlanView, estimate: Estimate) -> PlanFate:
     plan = before.spec.name
-    if before.epoch is None:
-        states = [before.seen.arrays[array] for array in before.topology.plan_arrays(plan)]
-        if not any(isinstance(state, Silent) and not state.missing for state in states):
-            said = f"plan {plan} was never made, so nothing of it can be lost"
-            return PlanFate(plan, "not made", None, (), notes=(said,))
+    if before.epoch is None and not before.may_know:
+        said = f"plan {plan} was never made, so nothing of it can be lost"
+        return PlanFate(plan, "not made", None, (), notes=(said,))
     site = before.active or ""
     hit = _hit(before, after, site)
     if not hit and before.epoch is not None:

@@ -63,7 +63,10 @@ def test_who_is_silent_is_said(dr: Dr, tmp_path: Path) -> None:
     lab.lose("site:west")
     found = dr("discover", "--topology", str(lab.path), "--json")
     assert (found.status, sorted(found.json["silent"])) == (0, ["west-1", "west-2", "west-a"])
-    assert dr("discover", "--topology", str(lab.path), "--check").status == 1
+    said = dr("discover", "--topology", str(lab.path), "--check")
+    assert (said.status, "all protected, as far as what answers knows." in said.out) == (1, True)
+    lab.lose("site:east")
+    assert dr("discover", "--topology", str(lab.path)).out.endswith("0 VMs on 0 hosts; no VM was found.\n")
 
 
 # -- what is found elsewhere ----------------------------------------------------------------------------------

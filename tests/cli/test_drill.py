@@ -38,6 +38,16 @@ def test_start_list_end_history(lab: Lab, dr: Dr) -> None:
     assert "look" in dr("drill", "list", "shop", *at).out
     assert "look at west" in dr("status", *at).out
 
+    # In the dark nobody says that the plan was never made, or that there is no point.
+    for site in ("east", "west"):
+        lab.lose(f"site:{site}")
+    dark = dr("drill", "start", "shop", *at)
+    assert (dark.status, "never made" in dark.err, "nothing that answers knows it" in dark.err) == (1, False, True)
+    dark = dr("points", "shop", *at)
+    assert "silent, and may hold some:" in dark.out
+    for site in ("east", "west"):
+        lab.heal(f"site:{site}")
+
     # What the near name is, and that nothing was done.
     wrong = dr("drill", "end", "shop", "lok", *at)
     assert (wrong.status, "did you mean look?" in wrong.err) == (2, True)

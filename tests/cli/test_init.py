@@ -153,6 +153,10 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "a site that is reserved": (("--sites", "east,drill", "--yes"), "a site may not be called drill"),
     "no VM": (("--vms", " ", "--yes"), "wanted at least one name"),
     "a duration that is none": (("--every", "often", "--yes"), "wanted a duration"),
+    "a VM twice": (
+        ("--vms", "db,db", "--yes"),
+        'dr init: VMs, in the order in which they start: found "db,db"; wanted each name once',
+    ),
     "no project for the stack": (("--stack", "prod", "--yes"), "no folder above office.yaml has a Pulumi.yaml"),
     "a folder that cannot be": (("there.yaml/x.yaml", "--yes"), "it cannot be written"),
 }

@@ -186,6 +186,16 @@ def test_phase(told: Told, changes: dict[str, Any], phase: str) -> None:
             "plan shop was never made as far as the arrays that answer know; make it with pulumi up, or dr apply",
             id="never made",
         ),
+        pytest.param(
+            {"epoch": None, "west": False},
+            "nothing that answers knows plan shop, and west-a is silent, so where it is is not known",
+            id="who may know it is silent",
+        ),
+        pytest.param(
+            {"epoch": None, "east": False, "west": False},
+            "nothing that answers knows plan shop, and east-a and west-a are silent, so where it is is not known",
+            id="all dark",
+        ),
     ],
 )
 def test_degraded(told: Told, changes: dict[str, Any], sentence: str) -> None:

@@ -65,6 +65,10 @@ def decide_drill(
     view = world.view(plan)
     at = drill_site(view, site)
     if view.epoch is None:
+        if unknown := view.may_know:
+            raise Unreachable(
+                f"plan {plan}: nothing that answers knows it, so there is nothing to drill; silent: {'; '.join(unknown.values())}"
+            )
         raise Refused((f"plan {plan} was never made; make it first (pulumi up of its stack, or dr apply)",))
     if view.split is not None:
         raise Refused(

@@ -12,7 +12,7 @@ from typing import Any
 
 from dr_provider.model import keys, stopping
 from dr_provider.model.codec import dump
-from dr_provider.model.drills import DrillEnd, DrillRecord
+from dr_provider.model.drills import DrillEnd, DrillRecord, what_went
 from dr_provider.model.errors import (
     Conflict,
     DeviceFault,
@@ -50,10 +50,9 @@ class Ended:
 
     @property
     def sentence(self) -> str:
-        what = ", ".join(f"{count} {kind}" for kind, count in self.removed.items())
         why = f", since {self.why}" if self.why else ""
         stays = f"; what is left is removed later: {'; '.join(self.left)}" if self.left else ""
-        return f"drill {self.drill} was ended{why} ({what} removed{stays})"
+        return f"drill {self.drill} was ended{why} ({what_went(self.removed)} removed{stays})"
 
     def document(self) -> dict[str, Any]:
         return {
