@@ -96,7 +96,7 @@ def _show(paper: Paper, document: Mapping[str, Any], *, nobody: bool) -> None:
         style = "red" if each["level"] == "problem" else "yellow"
         whom = f"{', '.join(each['plans'])}: " if each["plans"] else ""
         paper.line(
-            f"{each['level']}: {whom}{each['found']} Since {ago(each['since']).removesuffix(' ago')}. {each['todo']}".rstrip(),
+            f"{each['level']}: {whom}{each['found']} First seen {ago(each['since'])}. {each['todo']}".rstrip(),
             style,
         )
     for each in document["over"]:

@@ -112,7 +112,7 @@ def test_it_is_told_once(say: Any, receiver: Receiver) -> None:
 def test_a_dry_run_tells_nobody(say: Any, sent: list[str]) -> None:
     said = say("--dry-run", readiness=[LATE])
     assert (said.status, sent) == (1, [])
-    assert said.out.startswith("problem: shop: west: it is behind. Since 0 s. Run dr protect shop.")
+    assert said.out.startswith("problem: shop: west: it is behind. First seen 0 s ago. Run dr protect shop.")
     assert say("--json", readiness=[LATE]).json["told"] == {"env:DR_ALERT_URL": 1}
 
 
