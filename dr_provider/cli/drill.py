@@ -83,7 +83,7 @@ def start(
             _fault(document, outcome.failures)
             session.emit(document, lambda paper: show_drill.outcome(paper, document, stays=stays))
             return 0 if outcome.ok else 1
-        found = _many(world, spec.name, chosen, name, points, run)
+        found = _many(world, spec.name, chosen, name, points, run, staying=stays)
     documents = [_document(drill, of) for drill, of in found.items()]
     whole: dict[str, Any] = {"plan": spec.name, "drills": documents}
     _fault(whole, [sentence for of in documents for sentence in of["failures"]])
@@ -106,7 +106,7 @@ def _fault(document: dict[str, Any], failures: Any) -> None:
 
 
 def _many(
-    world: World, plan: str, site: str | None, name: str, count: int, run: Any
+    world: World, plan: str, site: str | None, name: str, count: int, run: Any, *, staying: bool
 ) -> dict[str, DrillOutcome | DrError]:
     from dr_provider.reconcile.drills.decide import drill_site
     from dr_provider.reconcile.drills.many import run_abreast
@@ -118,7 +118,7 @@ def _many(
         raise BadInput(
             f"dr drill start: {count} points are asked for, and {len(whole)} are whole at {at}; nothing was done"
         )
-    return run_abreast({f"{name}-{number}": point.id for number, point in enumerate(whole, 1)}, run)
+    return run_abreast({f"{name}-{number}": point.id for number, point in enumerate(whole, 1)}, run, staying=staying)
 
 
 def _document(drill: str, of: DrillOutcome | DrError) -> dict[str, Any]:

@@ -132,8 +132,13 @@ def read_preview(text: str, source: str) -> Preview:
     lines, errors = _lines(found.get("diagnostics") or [])
     plans: dict[str, dict[str, Any]] = {}
     ops: dict[str, tuple[str, Mapping[str, Any]]] = {}
-    for step in found.get("steps") or []:
-        urn, op = str(step.get("urn", "")), str(step.get("op", ""))
+    for number, step in enumerate(found.get("steps") or [], 1):
+        if not isinstance(step, dict) or not (step.get("urn") and step.get("op")):
+            # What is passed over here might be the loss of data.
+            raise BadInput(
+                f"{source}: step {number} has no urn or no op, so it is not whole; wanted what `pulumi preview --json` prints; nothing was done"
+            )
+        urn, op = str(step["urn"]), str(step["op"])
         state = step.get("newState") or step.get("oldState") or {}
         if not state.get("custom") or _kind(urn).startswith("pulumi:"):
             continue

@@ -236,7 +236,19 @@ def test_a_preview_that_failed_is_red_and_says_why(dr: Dr, tmp_path: Path) -> No
     assert "The preview failed:" in dr("plan", "--preview", str(file)).out
 
 
-@pytest.mark.parametrize("text", ["", "no", "[]", "{}", '{"steps": 7}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no",
+        "[]",
+        "{}",
+        '{"steps": 7}',
+        '{"steps": [7]}',
+        '{"steps": [{"op": "delete"}]}',
+        '{"steps": [{"urn": "u"}]}',
+    ],
+)
 def test_what_is_no_preview(text: str) -> None:
     with pytest.raises(BadInput, match="pulumi preview --json"):
         read_preview(text, "here")

@@ -48,6 +48,19 @@ def test_as_many_as_there_is_room_for(room: int, drills: int) -> None:
     assert hosts.most == min(room, drills)
 
 
+def test_those_that_stay_up_have_the_room_in_the_order_asked_for() -> None:
+    left = ["room for one"]
+
+    def run(drill: str, _point: str) -> DrillOutcome:
+        if not left:
+            raise NoRoom((f"{drill}: no room",))
+        left.pop()
+        return cast("DrillOutcome", "up")
+
+    came: dict[str, object] = {**run_abreast({"newest": "p3", "older": "p2", "oldest": "p1"}, run, staying=True)}
+    assert (came["newest"], [type(each) for each in came.values()][1:]) == ("up", [NoRoom, NoRoom])
+
+
 def test_room_that_came_free_between_the_refusal_and_the_wait_is_taken() -> None:
     """The other ends after this one was refused and before it begins to wait: nobody would wake it."""
     up, refused, over = (threading.Event() for _ in range(3))

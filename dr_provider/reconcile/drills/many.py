@@ -15,10 +15,10 @@ __all__ = ["run_abreast"]
 
 
 def run_abreast(
-    points: Mapping[str, str], run: Callable[[str, str], DrillOutcome]
+    points: Mapping[str, str], run: Callable[[str, str], DrillOutcome], *, staying: bool = False
 ) -> dict[str, DrillOutcome | DrError]:
     """`run(drill, point)` for each drill of `points`; what each came to, or why it was not run, in the order given. One for which there is no
-    room waits until another of them has ended; it is refused when none is under way any more."""
+    room waits until another of them has ended; it is refused when none is under way any more. `staying`: they give no room back, so they come up one after the other, and the first have it."""
     change = threading.Condition()
     under_way: set[str] = set()
     ended = 0
@@ -48,5 +48,5 @@ def run_abreast(
                 if ended == before:
                     return full
 
-    with ThreadPoolExecutor(max_workers=max(1, len(points)), thread_name_prefix="drill") as pool:
+    with ThreadPoolExecutor(max_workers=1 if staying else max(1, len(points)), thread_name_prefix="drill") as pool:
         return dict(zip(points, pool.map(attempt, points), strict=True))
