@@ -10,8 +10,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
@@ -25,7 +25,6 @@ from dr_provider.model.loader import load
 from dr_provider.reconcile import run as running
 from dr_provider.reconcile.decision import Action, Decision, Want
 from dr_provider.reconcile.graph import Event
-from dr_provider.reconcile.journal import Journal
 from lab.machines import Lab
 
 __all__ = ["LIMIT", "failover"]
@@ -78,22 +77,6 @@ class _Watch(Calls):
             self.processor[f"end {event.action.id}"] = self._clock.seconds()
 
 
-@contextmanager
-def _watched(watch: _Watch, *, serial: bool) -> Iterator[None]:
-    """The watch is told of each action, as the journal is; `serial`: one action at a time."""
-    tell = Journal.event
-
-    def event(journal: Journal, what: Event) -> None:
-        watch.event(what)
-        tell(journal, what)
-
-    with ExitStack() as changed:
-        changed.enter_context(patch.object(Journal, "event", event))
-        if serial:
-            changed.enter_context(patch.object(running, "_width", lambda _run: 1))
-        yield
-
-
 def failover(lab: Lab, path: Path, folder: Path, *, repeats: int) -> Row:
     """East is lost for good; west is as it was before each run."""
     lab.lose_site("east")
@@ -137,7 +120,8 @@ def _once(lab: Lab, path: Path, *, serial: bool) -> _Run:
     # Silence is noticed before: it costs the budget once, whatever the plan.
     world.look()
     decided: list[Decision] = []
-    with _watched(watch, serial=serial):
+    world.watch = lambda _decision, event, _line: watch.event(event)
+    with patch.object(running, "_width", lambda _run: 1) if serial else nullcontext():
         begin = watch.begin()
         want = Want(site="west", word="1: benchmark", by="bench")
         outcome = running.run_plan(world, PLAN, want, decided=decided.append)

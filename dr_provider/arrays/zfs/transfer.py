@@ -38,7 +38,7 @@ __all__ = ["TransferCalls", "ZfsStream"]
 
 _LOG = logging.getLogger(__name__)
 _TAIL = 60.0  # seconds that an end may take while the array is known to live: a pool that commits, a large dataset that goes
-_SMALL = 64 << 20  # bytes
+_SMALL = 256 << 20  # bytes; up to here a handshake of its own costs more than a connection that is shared
 _REMEMBER = 300.0  # seconds for which a direct way that failed is not tried again
 _no_way: dict[tuple[str, str], float] = {}
 

@@ -168,7 +168,8 @@ def direct(
         until = time.monotonic() + idle + _TAIL
         while receiver.process.poll() is None and not ctx.cancelled() and time.monotonic() < until:
             ctx.emit(moved)
-            time.sleep(_PAUSE)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                receiver.process.wait(_PAUSE)
         if ctx.cancelled():
             raise Fault("Stopped", f"{ctx.where}: the transfer was stopped after {moved} bytes")
         return {"moved": moved, "send": sender.end(), "receive": receiver.end()}
