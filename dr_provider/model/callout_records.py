@@ -51,3 +51,8 @@ class Answer(Record):
     time: str
     note: str = ""
     asked: str = ""
+
+    @property
+    def said(self) -> str:
+        """Who said it, and why: `ann@ops: looks well`."""
+        return f"{self.by}: {self.note}" if self.note else self.by

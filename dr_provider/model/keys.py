@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 __all__ = [
     "alive_key",
     "answer_key",
+    "answer_prefix",
     "at",
     "callouts_key",
     "claim_key",
@@ -74,7 +75,7 @@ def epoch_prefix(topology: str, plan: str) -> str:
 
 
 def epoch_key(topology: str, plan: str, number: int, epoch_id: str) -> str:
-    return f"{topology}/epoch/{plan}/{number:06d}/{epoch_id}"
+    return f"{epoch_prefix(topology, plan)}{number:06d}/{epoch_id}"
 
 
 def claim_key(topology: str, plan: str) -> str:
@@ -85,8 +86,13 @@ def callouts_key(topology: str, plan: str) -> str:
     return f"{topology}/callouts/{plan}"
 
 
+def answer_prefix(topology: str, plan: str) -> str:
+    """Behind it: the claim's id, a slash, and the prompt's name."""
+    return f"{topology}/answer/{plan}/"
+
+
 def answer_key(topology: str, plan: str, claim_id: str, prompt: str) -> str:
-    return f"{topology}/answer/{plan}/{claim_id}/{prompt}"
+    return f"{answer_prefix(topology, plan)}{claim_id}/{prompt}"
 
 
 def lease_prefix(topology: str, plan: str) -> str:
@@ -94,7 +100,7 @@ def lease_prefix(topology: str, plan: str) -> str:
 
 
 def lease_key(topology: str, plan: str, n: int) -> str:
-    return f"{topology}/lease/{plan}/{n:010d}"
+    return f"{lease_prefix(topology, plan)}{n:010d}"
 
 
 def alive_key(topology: str, plan: str, site: str) -> str:
@@ -145,7 +151,7 @@ def drill_result_prefix(topology: str, plan: str) -> str:
 
 def drill_result_key(topology: str, plan: str, result: str) -> str:
     """`result`: an incarnation, so that they sort by time."""
-    return f"{topology}/drill-result/{plan}/{result}"
+    return f"{drill_result_prefix(topology, plan)}{result}"
 
 
 def drill_document_key(topology: str, plan: str, result: str) -> str:
@@ -161,7 +167,7 @@ def corrupt_prefix(topology: str, plan: str) -> str:
 
 
 def corrupt_key(topology: str, plan: str, point: str, site: str) -> str:
-    return f"{topology}/corrupt/{plan}/{point}/{site}"
+    return f"{corrupt_prefix(topology, plan)}{point}/{site}"
 
 
 def restore_prefix(topology: str, plan: str) -> str:
@@ -169,7 +175,7 @@ def restore_prefix(topology: str, plan: str) -> str:
 
 
 def restore_key(topology: str, plan: str, vm: str) -> str:
-    return f"{topology}/restore/{plan}/{vm}"
+    return f"{restore_prefix(topology, plan)}{vm}"
 
 
 def restore_volume(volume: str, vm: str) -> str:

@@ -1,19 +1,28 @@
-"""What a person says to a prompt that a move waits at: a record on the plan's arrays, which the move reads wherever it runs."""
+"""What a person says to a prompt that a move waits at: a record on the plan's arrays, which the move reads wherever it runs.
+
+Invariant: an answer counts for the question that it names and for no other, so a copy that comes late, or stands on an array that was
+silent, does nothing; whoever holds the plan's lease next takes it away.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Literal
 
 from dr_provider.model import keys
 from dr_provider.model.callout_records import Answer, Asked
 from dr_provider.model.codec import dump
-from dr_provider.model.errors import BadInput, NotReady, Refused, Unreachable
+from dr_provider.model.errors import BadInput, DeviceFault, NotReady, Refused, Unreachable
 from dr_provider.model.problems import did_you_mean
+from dr_provider.model.records import Guard
+from dr_provider.protection.fleet import Fleet
 from dr_provider.reconcile.abreast import abreast
-from dr_provider.reconcile.callouts import waiting
+from dr_provider.reconcile.callouts import past_answers, waiting
+from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
-__all__ = ["answer_prompt"]
+__all__ = ["answer_prompt", "forget_past_answers"]
 
 _LONGEST = 500
 """Characters of a note, as of the operator's word."""
@@ -61,3 +70,12 @@ def answer_prompt(
     if all(said):
         raise Refused((f"plan {plan}: the answer was not taken by any array: {'; '.join(said)}",))
     return name, asked
+
+
+def forget_past_answers(fleet: Fleet, view: PlanView, guard: Guard, arrays: Iterable[str]) -> None:
+    """Take away the answers that nothing waits for any more, from those of the arrays (where the plan's lease stands) that answer."""
+    past = past_answers(view)
+    for array in sorted(past.keys() & set(arrays)):
+        for key in past[array]:
+            with suppress(Unreachable, NotReady, DeviceFault):  # a later run does it
+                fleet.array(array).delete_record(key, guard)

@@ -9,10 +9,14 @@ Invariants:
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from dr_provider.model.callout_records import Asked, Callouts
+from dr_provider.model import keys
+from dr_provider.model.callout_records import Answer, Asked, Callouts
 from dr_provider.model.callouts import hooks_of, is_for
+from dr_provider.model.codec import load
+from dr_provider.model.errors import CorruptRecord
 from dr_provider.model.records import Epoch
 from dr_provider.model.topology import PlanSpec
 from dr_provider.reconcile.callout_places import Moving, key_of, weave_into
@@ -21,7 +25,17 @@ from dr_provider.reconcile.starts import unasked
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.word import parse_word
 
-__all__ = ["due_at_end", "kind_of", "left_open", "log_of", "waiting", "weave"]
+__all__ = [
+    "answered",
+    "due_at_end",
+    "kind_of",
+    "left_open",
+    "log_of",
+    "past_answers",
+    "waiting",
+    "weave",
+    "what_counts",
+]
 
 
 def log_of(view: PlanView, claim: str) -> Callouts | None:
@@ -49,6 +63,46 @@ def waiting(view: PlanView) -> tuple[tuple[str, str, Asked], ...]:
     current = view.claim or view.epoch
     log = log_of(view, current.id) if current is not None else None
     return tuple((log.claim, name, asked) for name, asked in sorted(log.asked.items())) if log is not None else ()
+
+
+def what_counts(answers: Iterable[Answer], since: str) -> Answer | None:
+    """Of what arrays hold, the answer to the question asked since then; where there are different ones, stop."""
+    meant = [answer for answer in answers if answer.asked == since]
+    return max(meant, key=lambda answer: answer.answer == "stop", default=None)
+
+
+def answered(view: PlanView, claim: str, name: str, asked: Asked) -> Answer | None:
+    """What was said to a prompt that waits, and not heard yet."""
+    found = (answer for _, _, at, answer in _answers(view) if answer is not None and at == (claim, name))
+    return what_counts(found, asked.since)
+
+
+def past_answers(view: PlanView) -> dict[str, list[str]]:
+    """By array, the keys of answers that nothing waits for: copies that came when the question was over, or that stood on an array that was
+    silent then. One to a move that nobody who answers knows stays where it is."""
+    known = {epoch.id for epoch in view.history} | ({view.claim.id} if view.claim is not None else set())
+    since = {(claim, name): asked.since for claim, name, asked in waiting(view)}
+    found: dict[str, list[str]] = {}
+    for array, key, at, answer in _answers(view):
+        waits = at in since and (answer is None or answer.asked == since[at])
+        if at[0] in known and not waits:
+            found.setdefault(array, []).append(key)
+    return found
+
+
+def _answers(view: PlanView) -> Iterator[tuple[str, str, tuple[str, str], Answer | None]]:
+    """(array, key, (claim, prompt), answer) of each on the arrays that answer; None: it cannot be read."""
+    prefix = keys.answer_prefix(view.topology.name, view.spec.name)
+    for array in view.topology.plan_arrays(view.spec.name):
+        state = view.seen.array(array)
+        for key, text in sorted(state.records.items()) if state is not None else ():
+            if key.startswith(prefix):
+                claim, _, name = key.removeprefix(prefix).partition("/")
+                try:
+                    answer = load(Answer, text, f"array {array}, {key}")
+                except CorruptRecord:
+                    answer = None
+                yield array, key, (claim, name), answer
 
 
 def left_open(view: PlanView) -> tuple[str, ...]:

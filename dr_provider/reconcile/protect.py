@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from dr_provider.model import keys, stopping
 from dr_provider.model.errors import DrError, LeaseHeld, MoveInProgress, Refused, Stopped, Unreachable
 from dr_provider.protection import backup, pins, retention
+from dr_provider.reconcile.answering import forget_past_answers
 from dr_provider.reconcile.cycle import Cycle, ProtectOutcome, Stop, Transfer
 from dr_provider.reconcile.drills.end import end_due_drills
 from dr_provider.reconcile.drills.schedule import is_due, run_scheduled
@@ -289,6 +290,7 @@ def _tidy(cycle: Cycle) -> PlanView:
             for sentence in said:
                 cycle.warn(sentence)
             pins.write_pins(world.fleet, world.topology, view.seen, guard, arrays=lease.arrays)
+            forget_past_answers(world.fleet, view, guard, lease.arrays)
     except (LeaseHeld, MoveInProgress) as error:
         cycle.warn(f"plan {plan}: old recovery points are pruned by a later run ({error})")
     view = world.view(plan)

@@ -30,6 +30,7 @@ from dr_provider.protection.pins import write_pins
 from dr_provider.reconcile.actions import perform
 from dr_provider.reconcile.actions.callouts import check as check_callouts
 from dr_provider.reconcile.actions.claims import choose_anew, declare, give_back
+from dr_provider.reconcile.answering import forget_past_answers
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decide import decide
 from dr_provider.reconcile.decision import Decision, Want
@@ -266,7 +267,7 @@ def _fatal(run: Run, error: DrError) -> DrError:
 
 
 def _bookkeeping(run: Run) -> None:
-    """What every run leaves on the arrays: how far each has come, the topology, and what the stack declares."""
+    """What every run leaves on the arrays: how far each has come, the topology, and what the stack declares; no answers to what is over."""
     site = run.want.site
     if run.want.stack is not None and site is not None and site == run.view.active:
         last = run.view.declared.get(run.want.stack)
@@ -276,6 +277,7 @@ def _bookkeeping(run: Run) -> None:
         # An array that comes back as it was before this run is found out by the others.
         write_pins(run.world.fleet, run.world.topology, run.view.seen, run.guard, arrays=run.lease.arrays)
         store_topology(run.world.topology, run.world.fleet, run.view.seen, run.guard, run.lease.arrays)
+    forget_past_answers(run.world.fleet, run.view, run.guard, run.lease.arrays)
 
 
 def _close(run: Run, journal: Journal, site: str) -> None:

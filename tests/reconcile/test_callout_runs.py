@@ -6,11 +6,12 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -26,6 +27,7 @@ from dr_provider.reconcile.drills.begin import drill_state, end_drill, start_dri
 from dr_provider.reconcile.journal import estimate
 from dr_provider.reconcile.outcome import Outcome
 from dr_provider.reconcile.run import run_plan
+from dr_provider.reconcile.world import World
 from tests.support.kills import failing, killed_at, watched
 from tests.support.lab import Lab
 
@@ -332,18 +334,21 @@ def ask(where: dict[str, Any] | None = None, **keys: Any) -> Hooks:
     return {"go": {**(where or {"before": "commit"}), "text": "Is {{ to_site }} ready?", **keys}}
 
 
+Said = Literal["continue", "stop"]
+
+
 class Answering:
     """A person at another machine: sees in `dr status` that a prompt waits, and says it."""
 
-    def __init__(self, lab: Lab, said: str, note: str = "") -> None:
-        self.lab, self.said, self.note = lab, said, note
+    def __init__(self, lab: Lab, said: Said, note: str = "", world: World | None = None) -> None:
+        self.lab, self.said, self.note, self.world = lab, said, note, world or lab.world()
         self.seen: list[dict[str, Any]] = []
         self.thread = threading.Thread(target=self._answer)
 
     def _answer(self) -> None:
         while not self.seen:
             self.seen = self.lab.status()["prompts"]
-        answer_prompt(self.lab.world(), "shop", None, self.said, self.note)  # type: ignore[arg-type]
+        answer_prompt(self.world, "shop", None, self.said, self.note)
 
     def __enter__(self) -> Answering:
         self.thread.start()
@@ -351,6 +356,12 @@ class Answering:
 
     def __exit__(self, *_: object) -> None:
         self.thread.join(60)
+
+
+def answers(lab: Lab) -> list[str]:
+    """The arrays that hold an answer."""
+    states = {name: lab.view().seen.array(name) for name in lab.topology.arrays}
+    return [name for name, state in states.items() if state and any("/answer/" in key for key in state.records)]
 
 
 def test_it_waits_for_an_answer_from_anywhere(bench: Bench) -> None:
@@ -364,9 +375,37 @@ def test_it_waits_for_an_answer_from_anywhere(bench: Bench) -> None:
     assert step(outcome, "prompt:go")["detail"] == f"continue, said {lab.world().by}: looks well"
     assert lab.status()["prompts"] == []
     assert lab.decide().actions == ()
-    assert not any(
-        "/answer/" in key for state in lab.view().seen.arrays.values() for key in getattr(state, "records", {})
-    )
+
+
+@pytest.mark.parametrize("later", [lambda lab: lab.protect(), lambda lab: lab.move("east")], ids=["protect", "move"])
+def test_a_copy_of_an_answer_that_comes_late_does_nothing_and_is_taken_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, later: Callable[[Lab], object]
+) -> None:
+    """The run has heard the first copy, gone on and ended before the second array has its own."""
+    lab, over = bench({}, ask(kinds=["planned"])), threading.Event()
+    person = lab.world()
+    array = person.fleet.array
+
+    class Slow:
+        """The second array, which takes what the person says when all is over."""
+
+        def put_record(self, *words: Any) -> None:
+            assert over.wait(60)
+            array("west-a").put_record(*words)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(array("west-a"), name)
+
+    monkeypatch.setattr(person.fleet, "array", lambda name: Slow() if name == "west-a" else array(name))
+    with Answering(lab, "continue", world=person):
+        assert lab.move("west").failures == ()
+        assert answers(lab) == []
+        over.set()
+    assert answers(lab) == ["west-a"]
+    assert lab.status()["prompts"] == []
+    assert lab.decide().actions == ()
+    later(lab)
+    assert answers(lab) == []
 
 
 def test_stop_before_the_commit_leads_back_and_a_new_move_asks_anew(bench: Bench) -> None:
@@ -415,9 +454,33 @@ def test_the_answer_to_a_run_that_was_killed_is_heard_by_the_next(bench: Bench) 
     run.join()
     assert [prompt["prompt"] for prompt in lab.status()["prompts"]] == ["go"]
     answer_prompt(lab.world(), "shop", "go", "continue", "")
+    assert answers(lab) == ["east-a", "west-a"]
     outcome = lab.move("west")
+    assert answers(lab) == []
     assert outcome.failures == ()
     assert "continue, said" in step(outcome, "prompt:go")["detail"]
+
+
+def test_who_was_heard_is_not_asked_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is killed between hearing the answer and taking it away."""
+    lab = bench({}, ask())
+    with monkeypatch.context() as patched:
+        patched.setattr(verbs, "pause", leave)
+        with pytest.raises(Stopped):
+            lab.move("west")
+    answer_prompt(lab.world(), "shop", "go", "continue", "")
+    with monkeypatch.context() as patched:
+        patched.setattr(verbs, "_forget", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        assert killed_at(lambda: lab.move("west"), "no such action", "before")
+    assert answers(lab) == ["east-a", "west-a"]
+    assert lab.status()["prompts"] == []
+    assert lab.move("west").failures == ()
+    assert answers(lab) == []
+
+
+def leave(_seconds: float, _stop: object) -> None:
+    """In the place of waiting for an answer."""
+    raise Stopped("the test goes on without it")
 
 
 def test_an_answer_to_an_earlier_question_is_not_heard(bench: Bench) -> None:

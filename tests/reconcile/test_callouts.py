@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from dr_provider.model import keys
-from dr_provider.model.callout_records import Asked, Callouts
+from dr_provider.model.callout_records import Answer, Asked, Callouts
 from dr_provider.model.codec import dump
 from dr_provider.reconcile.callout_places import Moving, weave_into
-from dr_provider.reconcile.callouts import due_at_end, left_open, waiting
+from dr_provider.reconcile.callouts import answered, due_at_end, left_open, past_answers, waiting
 from dr_provider.reconcile.decision import Action, Decision
 from dr_provider.reconcile.graph import critical_path
 from dr_provider.reconcile.view import PlanView
@@ -482,6 +482,38 @@ ASKED = {"p": Asked("go?", "since", "until", "stop")}
 )
 def test_prompts_that_wait(seen: PlanView, wanted: list[str]) -> None:
     assert [(claim_id, name) for claim_id, name, _ in waiting(seen)] == [("id-2", name) for name in wanted]
+
+
+def said(word: Literal["continue", "stop"], at: str = "since", claim_id: str = "id-2") -> dict[str, str]:
+    return {keys.answer_key(NAME, PLAN, claim_id, "p"): dump(Answer(PLAN, claim_id, "p", word, "me", "t", asked=at))}
+
+
+UNREADABLE = {keys.answer_key(NAME, PLAN, "id-2", "p"): "not a record"}
+# fmt: off
+ANSWERS: list[tuple[str, dict[str, Any], dict[str, str], dict[str, str], list[str], list[str]]] = [
+    ("one array has it", {"asked": ASKED}, said("continue"), {}, ["continue"], []),
+    ("two say different things", {"asked": ASKED}, said("continue"), said("stop"), ["stop"], []),
+    ("to an earlier question", {"asked": ASKED}, said("stop", "before"), said("continue"), ["continue"], ["east-a"]),
+    ("the prompt is over", {"ended": {"p": "continue"}}, said("continue"), said("continue"), [], ["east-a", "west-a"]),
+    ("to a move that nobody knows", {}, said("continue", claim_id="id-9"), {}, [], []),
+    ("to a move that is past", {}, said("continue", claim_id="id-1"), {}, [], ["east-a"]),
+    ("one that cannot be read may be meant for the question", {"asked": ASKED}, UNREADABLE, {}, [], []),
+    ("one that cannot be read, to what is over", {}, UNREADABLE, {}, [], ["east-a"]),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(
+    ("log", "east", "west", "counts", "past"), [case[1:] for case in ANSWERS], ids=[case[0] for case in ANSWERS]
+)
+def test_which_answer_counts_and_which_are_past(
+    log: dict[str, Any], east: dict[str, str], west: dict[str, str], counts: list[str], past: list[str]
+) -> None:
+    records = logged(**log)
+    seen = view(claim=claim(), records={"east-a": records["east-a"] | east, "west-a": records["west-a"] | west})
+    found = [answered(seen, *prompt) for prompt in waiting(seen)]
+    assert [answer.answer for answer in found if answer is not None] == counts
+    assert sorted(past_answers(seen)) == past
 
 
 FAILED = {"a": "callout a: it failed", "b": "callout b: it failed"}

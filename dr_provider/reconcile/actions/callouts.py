@@ -14,7 +14,7 @@ from dr_provider.model.codec import dump, load
 from dr_provider.model.errors import CorruptRecord, DrError, LeaseLost, NotReady, Refused, Stopped, Unreachable
 from dr_provider.model.units import format_duration
 from dr_provider.reconcile.callout_run import CalloutFailed, carry_out, lacking
-from dr_provider.reconcile.callouts import due_at_end, kind_of, log_of
+from dr_provider.reconcile.callouts import due_at_end, kind_of, log_of, what_counts
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decision import Action, Decision
 from dr_provider.reconcile.health import pause
@@ -155,18 +155,19 @@ def prompt(run: Run, action: Action) -> str:
     asked = Asked(text, since, keys.stamp(keys.now() + timedelta(seconds=spec.timeout)), spec.default)
     _keep(run, action, lambda log: replace(log, asked={**log.asked, key: asked}))
     answer = _wait(run, spec, claim, asked)
-    told = f"{answer.by}{f': {answer.note}' if answer.note else ''}"
-    _forget(run, claim, spec.name)
     if answer.answer == "continue":
         _end(run, action, "continue")
-        return f"continue, said {told}"
+        _forget(run, claim, spec.name)
+        return f"continue, said {answer.said}"
+    why = f"prompt {spec.name}: stop, said {answer.said}"
 
     def stopped(log: Callouts) -> Callouts:
         left = {k: each for k, each in log.asked.items() if k != key}
-        return replace(log, asked=left, failed={**log.failed, key: f"prompt {spec.name}: stop, said {told}"})
+        return replace(log, asked=left, failed={**log.failed, key: why})
 
     _keep(run, action, stopped)
-    raise DrError(f"prompt {spec.name}: stop, said {told}")
+    _forget(run, claim, spec.name)
+    raise DrError(why)
 
 
 def _wait(run: Run, spec: PromptSpec, claim: str, asked: Asked) -> Answer:
@@ -191,8 +192,7 @@ def _wait(run: Run, spec: PromptSpec, claim: str, asked: Asked) -> Answer:
 
 
 def answers_to(run: Run, claim: str, name: str, since: str) -> Answer | None:
-    """The answer that an array of the plan holds for the prompt, asked since then; where two hold different ones, stop. An array that was
-    silent when an earlier question was answered may hold the answer to that one still."""
+    """The answer that counts of those that the plan's arrays hold for the prompt, asked since then."""
     key, found = keys.answer_key(run.topology, run.plan, claim, name), list[Answer]()
     for array in run.answering():
         try:
@@ -203,10 +203,9 @@ def answers_to(run: Run, claim: str, name: str, since: str) -> Answer | None:
             continue
         except CorruptRecord as error:
             run.remark(str(error))
-    meant = [answer for answer in found if answer.asked == since]
-    return max(meant, key=lambda answer: answer.answer == "stop", default=None)
+    return what_counts(found, since)
 
 
 def _forget(run: Run, claim: str, name: str) -> None:
-    """What was heard is gone: asked again, it is to be answered again."""
+    """What was heard goes once it is on record. A copy that comes later stands for nothing, and a later run takes it away."""
     run.write_all(keys.answer_key(run.topology, run.plan, claim, name), None, must=())
