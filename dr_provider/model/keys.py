@@ -45,7 +45,8 @@ __all__ = [
     "point_name",
     "point_order",
     "report_key",
-    "reports_key",
+    "report_line_key",
+    "report_line_prefix",
     "restore_key",
     "restore_prefix",
     "restore_volume",
@@ -191,12 +192,16 @@ def topology_key(topology: str) -> str:
     return f"{topology}/blob/topology"
 
 
-def report_key(topology: str, plan: str, slot: int) -> str:
-    return f"{topology}/blob/report/{plan}/{slot:02d}"
+def report_key(topology: str, plan: str, report: str) -> str:
+    return f"{topology}/blob/report/{plan}/{report}"
 
 
-def reports_key(topology: str, plan: str) -> str:
-    return f"{topology}/blob/reports/{plan}"
+def report_line_key(topology: str, plan: str, report: str) -> str:
+    return f"{report_line_prefix(topology, plan)}{report}"
+
+
+def report_line_prefix(topology: str, plan: str) -> str:
+    return f"{topology}/blob/reports/{plan}/"
 
 
 def mirror_name(volume: str, copy: str) -> str:

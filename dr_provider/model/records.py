@@ -27,8 +27,8 @@ of its content beside its fields.
     <T>/blob/digests/<plan>                 Digests: the SHA-256 of the LUNs of recovery points that `dr verify` has read; not part of an array's sweep
     <T>/blob/drill/<plan>/<id>              the whole document of that drill; not part of an array's sweep
     <T>/blob/journal/<plan>/<run>           a run's journal, for people; not part of an array's sweep
-    <T>/blob/report/<plan>/<slot>           a run's report (docs/reports.md), for people; not part of an array's sweep
-    <T>/blob/reports/<plan>                 the summaries of the last reports; not part of an array's sweep
+    <T>/blob/report/<plan>/<id>             a run's report (docs/reports.md), for people; not part of an array's sweep; the last 20 stay
+    <T>/blob/reports/<plan>/<id>            its summary; the last 200 stay
 
 The witness also keeps:
 

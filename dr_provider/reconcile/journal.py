@@ -27,6 +27,8 @@ _DEFAULT_SECONDS = 0.5
 _ROUGH = {"wait-fence": TTL + MARGIN}
 """What takes longer than a step does mostly, and is known before it was ever measured."""
 _READ_LAST = 5
+_KEPT = 200
+"""Journals of a plan that stay on this machine: what a run came to is in its report, step by step."""
 
 
 def journal_folder(topology: str, plan: str) -> Path:
@@ -96,6 +98,9 @@ class Journal(Lines):
             folder.mkdir(parents=True, exist_ok=True)
             self.path = folder / f"{started:%Y%m%dT%H%M%S}-{keys.new_id()}.jsonl"
             self._file = self.path.open("a", encoding="utf-8")
+            for old in sorted(folder.glob("*.jsonl"))[:-_KEPT]:
+                with suppress(OSError):  # one that stays takes a little room, and is tried again next time
+                    old.unlink()
         except OSError as error:
             self.path = None
             warn(f"the journal cannot be kept in {folder} ({error.strerror}); the move goes on without a local copy")

@@ -14,6 +14,7 @@ from itertools import chain
 from dr_provider.model import keys, stopping
 from dr_provider.model.codec import dump
 from dr_provider.model.errors import (
+    ArrayFull,
     BadInput,
     DeviceFault,
     DrError,
@@ -290,7 +291,7 @@ def _close(run: Run, journal: Journal, site: str) -> None:
             run.world.fleet.array(name).put_record(key, journal.text(), run.guard)
         except LeaseLost:
             overtaken = True  # hosts check no lease: what is kept there may be the other run's by now
-        except (Unreachable, NotReady, DeviceFault):
+        except (Unreachable, NotReady, DeviceFault, ArrayFull):
             continue
     if run.claim is None and not overtaken:
         for at in run.view.spec.sites:

@@ -57,6 +57,22 @@ def test_a_line_an_event_in_memory_and_in_the_file(folder: Path, warnings: list[
     assert warnings == []
 
 
+def test_the_oldest_journals_make_room(folder: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dr_provider.reconcile.journal._KEPT", 3)
+    for number in range(5):
+        run(folder, number)
+    (folder / "reports").mkdir()
+    kept = journal(warnings)
+    kept.close()
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "20260302T080003-3.jsonl",
+        "20260302T080004-4.jsonl",
+        str(kept.path and kept.path.name),
+        "reports",
+    ]
+    assert warnings == []
+
+
 def test_a_folder_that_cannot_be_written_costs_the_local_copy_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -323,7 +324,55 @@ def test_a_fault_of_the_report_never_ends_the_move(ready: Lab, monkeypatch: pyte
     monkeypatch.setattr(account, "compose", broken)
     outcome = ready.move("west")
     assert (outcome.failures, outcome.report, set(ready.running().values())) == ((), None, {"west"})
-    assert [line for line in ready.lines if "no report could be made of this run (KeyError" in line]
+    (said,) = [line for line in ready.lines if "no report could be made of this run" in line]
+    assert re.search(r"\(a fault in dr: KeyError: 'a fault of the program', at test_report\.py:\d+; report it\)", said)
+
+
+def test_what_cannot_be_gathered_or_kept_never_ends_the_move_either(
+    ready: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dr_provider.reconcile.reports import account
+
+    def dark(*_: Any, **__: Any) -> None:
+        raise DrError("everything is dark")
+
+    with monkeypatch.context() as here:
+        here.setattr(account, "plan_status", dark)
+        assert (ready.move("west").failures, reports(ready)) == ((), [])
+    assert [line for line in ready.lines if "no report could be made of this run (everything is dark)" in line]
+    with monkeypatch.context() as here:
+        here.setattr(account, "keep_on_arrays", dark)
+        outcome = ready.move("east")
+    assert outcome.report == str(folder_of("shop-test", "shop") / f"{only(ready)['report']}.html")
+    assert [line for line in ready.lines if f"the report is in {outcome.report} only (everything is dark)" in line]
+
+
+def test_an_array_that_is_full_ends_no_move(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = EmbeddedArray.put_record
+
+    def full(self: EmbeddedArray, key: str, value: str, *more: Any) -> None:
+        if "/blob/journal/" in key:
+            raise ArrayFull("array west-a is full")
+        put(self, key, value, *more)
+
+    monkeypatch.setattr(EmbeddedArray, "put_record", full)
+    assert (ready.move("west").failures, only(ready)["result"]) == ((), "done")
+
+
+def test_moves_stay_and_of_what_is_made_on_a_schedule_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "RECENT", 3)
+    kinds = ["planned", "drill", "rehearsal", "restore", "drill", "drill", "rehearsal", "disaster"]
+    for number, kind in enumerate(kinds):
+        document = {"version": 1, "topology": "shop-test", "plan": "shop", "kind": kind, "report": f"20270101T{number:06d}-{number:08x}"}  # fmt: skip
+        kept.write_files(document, lambda _: "a page")
+    folder = folder_of("shop-test", "shop")
+    left = [json.loads(file.read_text())["kind"] for file in sorted(folder.glob("*.json"))]
+    assert left == ["planned", "restore", "drill", "rehearsal", "disaster"]
+    assert [file.stem for file in sorted(folder.glob("*.html"))] == [
+        file.stem for file in sorted(folder.glob("*.json"))
+    ]
 
 
 def test_the_lease_is_free_when_the_report_is_written(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,27 +413,47 @@ def test_arrays_keep_the_last_in_full_and_a_line_of_each(ready: Lab, monkeypatch
     found = Kept(world.fleet, world.topology, world.look(), "shop")
     assert list(found.reports) == names[::-1]
     full = [name for name in found.reports if found.where(name)]
-    assert full == names[::-1][: kept.SLOTS]
+    assert full == names[::-1][: kept.IN_FULL]
     assert found.read(names[-1])["report"] == names[-1]
     with pytest.raises(DrError, match="known by its summary only"):
         found.read(names[0])
 
 
+def test_two_runs_that_end_in_the_same_moment_lose_nothing(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between any two calls of the one the other leaves its own."""
+    (first,) = leave(ready, 0, monkeypatch)
+    world, document = ready.world(), only(ready)
+    again = [{**document, "report": f"20270101T{n:06d}-{n:08x}"} for n in range(1, 9)]
+    put, late = EmbeddedArray.put_record, list(again[1:])
+
+    def beside(self: EmbeddedArray, key: str, value: str, *more: Any) -> None:
+        if "/blob/report" in key and late:
+            assert kept.keep_on_arrays(world.fleet, world.topology, world.look(), late.pop()) == []
+        put(self, key, value, *more)
+
+    monkeypatch.setattr(kept, "IN_FULL", 5)
+    monkeypatch.setattr(EmbeddedArray, "put_record", beside)
+    assert kept.keep_on_arrays(world.fleet, world.topology, world.look(), again[0]) == []
+    assert late == []
+    found = on_arrays(ready)
+    assert set(found) == {first, *(each["report"] for each in again)}
+    names = sorted(found, reverse=True)
+    assert all({"east-a", "west-a"} <= set(found[name]) for name in names[:5])
+    # The next one takes away what the two together left too much.
+    monkeypatch.setattr(EmbeddedArray, "put_record", put)
+    assert kept.keep_on_arrays(world.fleet, world.topology, world.look(), {**document, "report": "20280101T000000-00000001"}) == []  # fmt: skip
+    assert [name for name, where in on_arrays(ready).items() if "east-a" in where] == ["20280101T000000-00000001", *names[:4]]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "text",
-    [
-        "",
-        "{",
-        "[]",
-        '{"version": 1}',
-        '{"version": 2, "reports": []}',
-        '{"version": 1, "reports": [7, {"report": "x"}]}',
-    ],
+    ["", "{", "[]", '{"version": 1}', '{"version": 2, "whole": true}', '{"version": 1, "whole": 7, "report": "x"}'],
 )
-def test_a_damaged_index_is_none(ready: Lab, text: str) -> None:
+def test_a_damaged_line_is_none(ready: Lab, text: str) -> None:
     ready.move("west")
     world = ready.world()
-    world.fleet.array("east-a").put_record(keys.reports_key("shop-test", "shop"), text)
+    world.fleet.array("east-a").put_record(keys.report_line_key("shop-test", "shop", only(ready)["report"]), text)
+    world.fleet.array("east-a").put_record(keys.report_line_key("shop-test", "shop", "no-id"), '{"version": 1}')
     found = Kept(world.fleet, world.topology, world.look(), "shop")
     assert [found.where(name) for name in found.reports] == [["here", "west-a"]]
 
@@ -395,7 +464,9 @@ def test_a_damaged_report_is_read_elsewhere(ready: Lab, monkeypatch: pytest.Monk
     file = folder_of("shop-test", "shop") / f"{document['report']}.json"
     file.write_text(file.read_text()[:500])
     world = ready.world()
-    world.fleet.array("east-a").put_record(keys.report_key("shop-test", "shop", 0), '{"version": 1, "vms": 7}')
+    world.fleet.array("east-a").put_record(
+        keys.report_key("shop-test", "shop", document["report"]), '{"version": 1, "vms": 7}'
+    )
     found = Kept(world.fleet, world.topology, world.look(), "shop")
     assert found.where(document["report"]) == ["east-a", "west-a"]
     assert found.read(document["report"]) == document

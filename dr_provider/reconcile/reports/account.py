@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -44,12 +45,13 @@ def new_report_id() -> str:
     return f"{now:%Y%m%dT%H%M%S}-{now.microsecond // 1000:03d}{keys.new_id()[:5]}"
 
 
-def leave_report(world: World, plan: str, facts: Facts, *, arrays: bool = True) -> str | None:
+def leave_report(world: World, plan: str, facts: Callable[[], Facts], *, arrays: bool = True) -> str | None:
     """Write the report of a run that is over; the path of its page (None: it could not be written here). Never raises.
 
-    `arrays`: also there. Who was overtaken by another run changes nothing on them any more.
+    `facts` gathers what is known, which may look once more, and fail. `arrays`: also there. Who was overtaken by another run changes nothing
+    on them any more.
     """
-    return _leave(world, plan, lambda: compose(world.topology, world.topology.plans[plan], facts), arrays=arrays)
+    return _leave(world, plan, lambda: compose(world.topology, world.topology.plans[plan], facts()), arrays=arrays)
 
 
 def leave_rehearsal(
@@ -62,40 +64,43 @@ def leave_rehearsal(
     run: Mapping[str, Any] | None,
 ) -> str | None:
     """The same of a rehearsal (`found`: the plan's part of `dr rehearse --json`), on this machine only: the real arrays are only looked at."""
-    ended = keys.now()
-    vms = {
-        vm["vm"]: {"site": vm["site"], "host": vm["host"], "state": "running" if vm["host"] else "off"}
-        for vm in found["vms"]
-    }
-    facts = Facts(
-        id=new_report_id(),
-        kind="rehearsal",
-        started=began,
-        ended=keys.stamp(ended),
-        seconds=(ended - keys.at(began)).total_seconds(),
-        by=world.by,
-        initiator=initiator(os.environ),
-        to_site=found["site"],
-        vms=vms,
-    )
     topology, plan = world.topology, str(found["plan"])
-    return _leave(
-        world,
-        plan,
-        lambda: rehearsed(topology, topology.plans[plan], facts, found, lost=lost, notes=notes, run=run),
-        arrays=False,
-    )
+
+    def composed() -> dict[str, Any]:
+        ended = keys.now()
+        vms = {
+            vm["vm"]: {"site": vm["site"], "host": vm["host"], "state": "running" if vm["host"] else "off"}
+            for vm in found["vms"]
+        }
+        facts = Facts(
+            id=new_report_id(),
+            kind="rehearsal",
+            started=began,
+            ended=keys.stamp(ended),
+            seconds=(ended - keys.at(began)).total_seconds(),
+            by=world.by,
+            initiator=initiator(os.environ),
+            to_site=found["site"],
+            vms=vms,
+        )
+        return rehearsed(topology, topology.plans[plan], facts, found, lost=lost, notes=notes, run=run)
+
+    return _leave(world, plan, composed, arrays=False)
 
 
 def _leave(world: World, plan: str, composed: Callable[[], dict[str, Any]], *, arrays: bool) -> str | None:
+    path: Path | None = None
+    # Nothing less will do than all errors: by now VMs run at the other side, and whatever is raised here would be told as the end of that move.
+    # What can go wrong is anything that a template, a picture or a sentence makes of what devices, records and operators have said. It is said,
+    # with the place at which it went wrong, since -v shows no traceback of what is not raised.
     try:
         document = composed()
         path = _write(world, plan, document)
         for said in keep_on_arrays(world.fleet, world.topology, world.look(), document) if arrays else ():
             world.progress(f"plan {plan}: {said}; the run itself is not touched by that")
-    except Exception as error:  # noqa: BLE001  the run is over; a report is not worth its end
-        world.progress(f"plan {plan}: no report could be made of this run ({type(error).__name__}: {error})")
-        return None
+    except Exception as error:  # noqa: BLE001  see above
+        lacks = "no report could be made of this run" if path is None else f"the report is in {path} only"
+        world.progress(f"plan {plan}: {lacks} ({_fault(error)}); the run itself is not touched by that")
     if path is None:
         return None
     world.reported[plan] = str(path)
@@ -103,6 +108,13 @@ def _leave(world: World, plan: str, composed: Callable[[], dict[str, Any]], *, a
         # The engine shows what is said, and nothing else of a run tells where its report is.
         world.progress(f"plan {plan}: report: {path}")
     return str(path)
+
+
+def _fault(error: Exception) -> str:
+    if isinstance(error, DrError):
+        return str(error)
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return f"a fault in dr: {type(error).__name__}: {error}, at {Path(at.filename).name}:{at.lineno}; report it"
 
 
 def _write(world: World, plan: str, document: Mapping[str, Any]) -> Path | None:
@@ -139,7 +151,7 @@ class Account:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if (error is None or isinstance(error, Exception)) and not isinstance(error, BadInput) and self._worth_it():
             overtaken = isinstance(error, LeaseLost) or (self.run is not None and self.run.lease.lost is not None)
-            self.path = leave_report(self.world, self.plan, self._facts(error), arrays=not overtaken)
+            self.path = leave_report(self.world, self.plan, lambda: self._facts(error), arrays=not overtaken)
 
     def _worth_it(self) -> bool:
         """Of moves, and of what brings VMs back; not of what mends mirrors and records every few minutes."""
@@ -238,8 +250,12 @@ def _begun(lines: Sequence[Mapping[str, Any]]) -> str | None:
 
 def leave_drill(world: World, outcome: DrillOutcome, lines: Sequence[Mapping[str, Any]]) -> str | None:
     """Write the report of a drill (`lines`: its steps as they came); the path of its page. Never raises."""
+    return leave_report(world, outcome.plan, lambda: _of_drill(world, outcome, lines))
+
+
+def _of_drill(world: World, outcome: DrillOutcome, lines: Sequence[Mapping[str, Any]]) -> Facts:
     ended = keys.now()
-    facts = Facts(
+    return Facts(
         id=new_report_id(),
         kind="beside" if outcome.kind == "beside" else "drill",
         started=_begun(lines) or outcome.started,
@@ -263,4 +279,3 @@ def leave_drill(world: World, outcome: DrillOutcome, lines: Sequence[Mapping[str
         },
         extra={"drill": outcome.drill, "rpoSeconds": round(outcome.rpo_seconds, 3), "rtoSeconds": round(outcome.rto_seconds, 3)},
     )  # fmt: skip
-    return leave_report(world, outcome.plan, facts)

@@ -1,22 +1,23 @@
 """Where reports are kept: files beside the journals, and records on the arrays, so that they outlive the machine that wrote them.
 
-    STATE/TOPOLOGY/PLAN/reports/ID.json, ID.html    every one
-    <T>/blob/report/<plan>/<slot>                   the last SLOTS of a plan, on each array that answers
-    <T>/blob/reports/<plan>                         {"reports": [{"slot", ...summary}]}: of the last INDEXED, newest first
+    STATE/TOPOLOGY/PLAN/reports/ID.json, ID.html    every one of moves and restores; of drills and rehearsals as long as fewer than RECENT are newer
+    <T>/blob/report/<plan>/<id>                     the last IN_FULL of a plan, on each array that answers
+    <T>/blob/reports/<plan>/<id>                    a line of each of the last LISTED: {"whole", ...summary}; `whole`: it is there in full, too
 
-Records carry no guard: nobody decides by them, and the lease is free again by then. Two runs that end in the same moment may cost an array a
-line of its index; the files have them both.
+The lease is free again by the time that they are written, so no guard could keep two runs apart. None is needed: each report is records of
+its own, and nobody rewrites what another run has written but to take away the oldest, which can be done twice.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
+from dr_provider.arrays.base import Array
 from dr_provider.model import keys
 from dr_provider.model.codec import canonical
 from dr_provider.model.errors import ArrayFull, BadInput, DrError
@@ -29,12 +30,15 @@ from dr_provider.reconcile.reports.document import summary
 
 __all__ = ["Kept", "folder_of", "keep_on_arrays", "newest_file", "read_file", "write_files"]
 
-SLOTS = 20
-INDEXED = 200
+IN_FULL = 20
+LISTED = 200
+RECENT = 200
 LONGEST = 128 * 1024
 """Bytes of a report's record: what is longer loses its steps first."""
 
 _ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
+_MANY = ("drill", "rehearsal")
+"""The kinds that are made on a schedule, or in CI. Of the others there are few, and they are asked about years later."""
 
 
 def folder_of(topology: str, plan: str) -> Path:
@@ -52,7 +56,16 @@ def write_files(document: Mapping[str, Any], page: Callable[[Mapping[str, Any]],
     _whole(folder / f"{document['report']}.json", text)
     path = folder / f"{document['report']}.html"
     _whole(path, page(document))
+    for old in _files(folder)[:-RECENT]:
+        if (_object(_text(old)) or {}).get("kind") in _MANY:
+            old.with_suffix(".html").unlink(missing_ok=True)
+            old.unlink(missing_ok=True)
     return path
+
+
+def _files(folder: Path) -> list[Path]:
+    """The JSON of the reports in the folder, oldest first."""
+    return sorted(f for f in folder.glob("*.json") if _ID.fullmatch(f.stem)) if folder.is_dir() else []
 
 
 def _whole(path: Path, text: str) -> None:
@@ -64,8 +77,7 @@ def _whole(path: Path, text: str) -> None:
 
 def newest_file(topology: str, plan: str) -> Path | None:
     """The newest report's JSON on this machine."""
-    folder = folder_of(topology, plan)
-    files = sorted(f for f in folder.glob("*.json") if _ID.fullmatch(f.stem)) if folder.is_dir() else []
+    files = _files(folder_of(topology, plan))
     return files[-1] if files else None
 
 
@@ -76,12 +88,8 @@ def read_file(topology: str, plan: str, name: str) -> dict[str, Any] | None:
 
 def _local(topology: str, plan: str) -> dict[str, dict[str, Any]]:
     """The reports on this machine, by id. What cannot be read is passed over: it may be on an array."""
-    found = {}
-    folder = folder_of(topology, plan)
-    for file in sorted(folder.glob("*.json")) if folder.is_dir() else []:
-        if _ID.fullmatch(file.stem) and (document := _parsed(_text(file))) is not None:
-            found[file.stem] = document
-    return found
+    files = _files(folder_of(topology, plan))
+    return {file.stem: document for file in files if (document := _parsed(_text(file))) is not None}
 
 
 def _text(file: Path) -> str | None:
@@ -117,23 +125,15 @@ def _schema() -> Any:
 
 def keep_on_arrays(fleet: Fleet, topology: Topology, seen: Observation, document: Mapping[str, Any]) -> list[str]:
     """Put the report on every array of the plan that answers; a sentence for each on which it could not be put."""
-    plan = str(document["plan"])
-    text = _bounded(document)
+    plan, report = str(document["plan"]), str(document["report"])
+    text, line = _bounded(document), _line(summary(document), whole=True)
 
     def put(name: str) -> str:
         try:
-            array, index = fleet.array(name), keys.reports_key(topology.name, plan)
-            lines = _index(array.read_record(index))
-            slot = _free_slot(lines)
-            array.put_record(keys.report_key(topology.name, plan, slot), text)
-            line = {**summary(document), "slot": slot}
-            rest = [
-                {**old, "slot": None} if old.get("slot") == slot else old
-                for old in lines
-                if old.get("report") != document["report"]
-            ]
-            kept = sorted([line, *rest], key=lambda each: str(each.get("report")), reverse=True)[:INDEXED]
-            array.put_record(index, canonical({"version": 1, "reports": kept}))
+            array = fleet.array(name)
+            _make_room(array, topology.name, plan)
+            array.put_record(keys.report_key(topology.name, plan, report), text)
+            array.put_record(keys.report_line_key(topology.name, plan, report), line)
         except ArrayFull as error:
             return f"array {name} has no room for the report ({error})"
         except DrError as error:
@@ -144,12 +144,19 @@ def keep_on_arrays(fleet: Fleet, topology: Topology, seen: Observation, document
     return [said for said in abreast(answering, put) if said]
 
 
-def _free_slot(lines: Iterable[Mapping[str, Any]]) -> int:
-    """One that holds nothing, else the oldest's."""
-    taken = {slot: str(line.get("report")) for line in lines if isinstance(slot := line.get("slot"), int)}
-    return next(
-        (slot for slot in range(SLOTS) if slot not in taken), min(taken, key=lambda slot: taken[slot], default=0)
-    )
+def _make_room(array: Array, topology: str, plan: str) -> None:
+    """Take away what is too old once there is one report more."""
+    lines = _lines(array, topology, plan)
+    for name, line in list(lines.items())[IN_FULL - 1 :]:
+        if line["whole"]:
+            array.delete_record(keys.report_key(topology, plan, name))
+            array.put_record(keys.report_line_key(topology, plan, name), _line(line, whole=False))
+    for name in list(lines)[LISTED - 1 :]:
+        array.delete_record(keys.report_line_key(topology, plan, name))
+
+
+def _line(of: Mapping[str, Any], *, whole: bool) -> str:
+    return canonical({**of, "version": 1, "whole": whole})
 
 
 def _bounded(document: Mapping[str, Any]) -> str:
@@ -163,15 +170,15 @@ def _bounded(document: Mapping[str, Any]) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _index(text: str | None) -> list[dict[str, Any]]:
-    """The lines of an array's index; those that are none are passed over."""
-    value = _object(text)
-    lines = value.get("reports") if value is not None else None
-    return [line for line in lines if _is_line(line)] if isinstance(lines, list) else []
+def _lines(array: Array, topology: str, plan: str) -> dict[str, dict[str, Any]]:
+    """The reports that an array knows of, by id, newest first; records that are no line of one are passed over."""
+    prefix = keys.report_line_prefix(topology, plan)
+    found = {key.removeprefix(prefix): _object(text) for key, text in array.state(records=prefix).records.items()}
+    return {name: line for name in sorted(found, reverse=True) if _ID.fullmatch(name) and _is_line(line := found[name])}
 
 
-def _is_line(line: object) -> bool:
-    if not isinstance(line, dict):
+def _is_line(line: object) -> TypeGuard[dict[str, Any]]:
+    if not isinstance(line, dict) or not isinstance(line.get("whole"), bool):
         return False
     texts = all(isinstance(line.get(name), str) for name in ("report", "started", "kind", "result", "headline"))
     return texts and all(isinstance(line.get(name), dict) for name in ("loss", "time", "vms"))
@@ -187,47 +194,43 @@ class Kept:
         self.fleet, self.topology, self.plan = fleet, topology, plan
         self.local = _local(topology.name, plan)
         self.silent: list[str] = []
-        self._slots: dict[str, list[tuple[str, int]]] = {}
+        self._whole: dict[str, list[str]] = {}
         found = {name: summary(document) for name, document in self.local.items()}
         for array in topology.plan_arrays(plan):
             if seen.array(array) is None:
                 self.silent.append(array)
                 continue
-            for line in self._lines(array):
-                name = str(line.get("report"))
-                if not _ID.fullmatch(name):
-                    continue
-                found.setdefault(name, {key: value for key, value in line.items() if key != "slot"})
-                if isinstance(slot := line.get("slot"), int):
-                    self._slots.setdefault(name, []).append((array, slot))
+            for name, line in self._known(array).items():
+                found.setdefault(name, {key: value for key, value in line.items() if key not in ("version", "whole")})
+                if line["whole"]:
+                    self._whole.setdefault(name, []).append(array)
         self.reports = {name: found[name] for name in sorted(found, reverse=True)}
 
-    def _lines(self, array: str) -> list[dict[str, Any]]:
+    def _known(self, array: str) -> dict[str, dict[str, Any]]:
         try:
-            return _index(self.fleet.array(array).read_record(keys.reports_key(self.topology.name, self.plan)))
+            return _lines(self.fleet.array(array), self.topology.name, self.plan)
         except DrError:
             self.silent.append(array)
-            return []
+            return {}
 
     def where(self, name: str) -> list[str]:
         """Where it can be read in full: `here`, and arrays."""
-        return [*(["here"] if name in self.local else []), *(array for array, _ in self._slots.get(name, ()))]
+        return [*(["here"] if name in self.local else []), *self._whole.get(name, ())]
 
     def read(self, name: str) -> dict[str, Any]:
         """The document in full. Raises BadInput where no place that answers holds it any more."""
         if name in self.local:
             return self.local[name]
-        for array, slot in self._slots.get(name, ()):
+        for array in self._whole.get(name, ()):
             try:
-                text = self.fleet.array(array).read_record(keys.report_key(self.topology.name, self.plan, slot))
+                text = self.fleet.array(array).read_record(keys.report_key(self.topology.name, self.plan, name))
             except DrError:
                 continue
             document = _parsed(text)
-            # Another may have taken the slot since.
             if document is not None and document.get("report") == name:
                 return document
         silent = f" ({', '.join(self.silent)} does not answer)" if self.silent else ""
         raise BadInput(
-            f"report {name} of plan {self.plan} is known by its summary only: arrays keep the last {SLOTS} in full, and this machine does not "
+            f"report {name} of plan {self.plan} is known by its summary only: arrays keep the last {IN_FULL} in full, and this machine does not "
             f"have it{silent}; look on the machine that made it; nothing was done"
         )
