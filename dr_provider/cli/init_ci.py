@@ -1,4 +1,4 @@
-"""`dr init-ci`: the file by which a forge's CI previews, approves and applies changes of a stack, rendered from templates/ci/."""
+"""`dr init-ci`: the file by which a forge's CI previews, approves and applies changes of a stack, rendered from cli/templates/ci."""
 
 from __future__ import annotations
 

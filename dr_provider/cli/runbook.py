@@ -1,4 +1,4 @@
-"""`dr runbook`: the move as a document for people, rendered from templates/runbook."""
+"""`dr runbook`: the move as a document for people, rendered from cli/templates/runbook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The templates of the checkout: templates/, Jinja2. A fault in one says file and line."""
+"""The templates of the command, in the folder of this name beside it: Jinja2. A fault in one says file and line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TEMPLATES", "environment"]
 
-TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+TEMPLATES = Path(__file__).with_suffix("")
 
 
 def environment() -> Environment:
