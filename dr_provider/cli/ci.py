@@ -37,6 +37,8 @@ app = typer.Typer(
 
 _VERSION = 1
 _VIOLATED = "violates plan"
+_LONGEST_NAME = 100
+"""Of who approved: so much of it stands in the records."""
 
 StackOption = Annotated[
     str | None, typer.Option("--stack", metavar="NAME", help="The stack (else PULUMI_STACK, else the selected one).")
@@ -148,6 +150,11 @@ def apply(
     dr ci apply --stack prod
     dr ci apply --stack prod --approved-by "$APPROVER"
     """
+    approver = approved_by.strip()
+    if not approver.isprintable() or len(approver) > _LONGEST_NAME:
+        raise BadInput(
+            f"dr ci apply: --approved-by {approver[:80]!r}: wanted a name, one line of at most {_LONGEST_NAME} characters; nothing was done"
+        )
     there = _Folder(Path(folder).absolute())
     carried, name, tree = there.carried(), selected_stack(Path.cwd(), name=stack).name, _tree()
     if carried is None:
@@ -157,7 +164,6 @@ def apply(
             f"dr ci apply: the plan in {folder} is for stack {carried.stack} of tree {carried.tree[:12]}, and this is {name} of {tree[:12]}; "
             "dr ci prepare makes one for this tree; nothing was done"
         )
-    approver = " ".join(plain(approved_by).split())
     if carried.approval and not approver:
         raise DrError(
             "dr ci apply: this needs an approval, and nobody has given one:\n"

@@ -11,6 +11,7 @@ from dr_provider.cli.preview import Change, Preview
 from dr_provider.cli.templates import environment
 from dr_provider.model.plain import plain
 from dr_provider.model.problems import listed
+from dr_provider.model.units import counted
 
 __all__ = ["LIMIT", "comment"]
 
@@ -38,7 +39,7 @@ def _shortened(text: str) -> str:
 
 def _render(found: Preview, stack: str, footer: str, most: int) -> str:
     templates = environment()
-    templates.filters |= {"md": _inline, "fence": _fence}
+    templates.filters |= {"md": _inline, "fence": _fence, "counted": counted}
     mark, title = _heading(found)
     return templates.get_template("ci/comment.md.j2").render(
         stack=stack,

@@ -17,7 +17,7 @@ from dr_provider.model import addresses
 from dr_provider.model.build import DEFAULTS
 from dr_provider.model.errors import BadInput, TopologyInvalid
 from dr_provider.model.topology import ArraySpec, HostSpec, Topology
-from dr_provider.model.units import about
+from dr_provider.model.units import about, counted
 
 if TYPE_CHECKING:
     from dr_provider.reconcile.discover import Stock
@@ -84,7 +84,7 @@ def discover(
     document = {**stock_document(stock), "written": output if text else None, "toFillIn": todo}
     _written(output, text)
     if output != "-":
-        session.emit(document, lambda paper: _show(paper, document, stock, output if text else None))
+        session.emit(document, lambda paper: _show(paper, document, stock, output if text else None, output))
     elif not text:
         session.progress("nothing to write: every VM that was found is protected")
     return 1 if check and (stock.unprotected or stock.silent) else 0
@@ -207,7 +207,7 @@ def _written(output: str | None, text: str) -> None:
 # -- for people -----------------------------------------------------------------------------------------------
 
 
-def _show(paper: Paper, document: Mapping[str, Any], stock: Stock, written: str | None) -> None:
+def _show(paper: Paper, document: Mapping[str, Any], stock: Stock, written: str | None, asked: str | None) -> None:
     lonely = stock.unprotected
     if lonely:
         paper.line("VMs that nothing protects:", "bold yellow")
@@ -240,7 +240,7 @@ def _show(paper: Paper, document: Mapping[str, Any], stock: Stock, written: str 
     for name, why in stock.silent.items():
         paper.bullets([f"{name}: not known: {why}"], "yellow")
     count, hosts = sum(len(vms) for vms in stock.vms.values()), len(stock.vms)
-    found = f"{count} VM{'s' if count != 1 else ''} on {hosts} host{'s' if hosts != 1 else ''}"
+    found = f"{counted(count, 'VM')} on {counted(hosts, 'host')}"
     paper.line(
         f"{found}; {_protected(len(lonely), count, len(stock.silent))}.",
         "" if lonely or stock.silent or not count else "green",
@@ -248,6 +248,8 @@ def _show(paper: Paper, document: Mapping[str, Any], stock: Stock, written: str 
     if written is not None:
         paper.line(f"{written} is written.")
         paper.bullets((f"to fill in: {each}" for each in document["toFillIn"]), "yellow")
+    elif asked:
+        paper.line(f"{asked} is not written: nothing that was found is unprotected.")
     elif lonely:
         paper.line("dr discover -o FILE writes them as entries of a topology.")
 

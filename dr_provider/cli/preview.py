@@ -171,22 +171,19 @@ def _lines(diagnostics: list[Any]) -> tuple[dict[str, list[str]], tuple[str, ...
 
 def _decision(plan: str, op: str, inputs: Mapping[str, Any], lines: Mapping[str, list[str]]) -> dict[str, Any]:
     """The shared shape of a decision, from the resource's inputs and what `check` said about it."""
-    from dr_provider.reconcile.announce import announced
+    from dr_provider.reconcile.announce import announced, pending
     from dr_provider.reconcile.decision import Decision
 
-    pending = [str(action) for action in inputs.get("pendingActions") or []]
-    refused = tuple(line.removeprefix("refused: ") for line in pending if line.startswith("refused: "))
-    actions = [line for line in pending if not line.startswith("refused: ")]
+    due = [str(action) for action in inputs.get("pendingActions") or []]
+    refused = tuple(line.removeprefix("refused: ") for line in due if line.startswith("refused: "))
+    actions = [line for line in due if not line.startswith("refused: ")]
     own = [line.removeprefix(f"plan {plan}: ") for line in lines.get(plan, ())]
     move = next(filter(None, map(announced, own)), None)
     afterwards = [line for line in own if line.startswith(_AFTERWARDS)]
     rest = tuple(
         line
         for line in own
-        if announced(line) is None
-        and line != f"{len(actions)} pending actions"
-        and line not in refused
-        and line not in afterwards
+        if announced(line) is None and line != pending(len(actions)) and line not in refused and line not in afterwards
     )
     kind: Kind = "create" if op == "create" else "repair" if actions else "none"
     to = str(inputs["declaredSite"]) if refused and inputs.get("declaredSite") else None

@@ -37,7 +37,7 @@ def report(
         Path | None,
         typer.Option("--html", "-o", metavar="FILE", help="Write it as one self-contained page; - is stdout."),
     ] = None,
-) -> int | None:
+) -> None:
     """What the last move, drill or rehearsal of a plan came to: whether it worked, what was lost, how long it took, what is still to do.
 
     Reports are made at the end of each, and kept on this machine and on the arrays; so they can be read with the site dark that was left.
@@ -57,18 +57,19 @@ def report(
     if html is not None and str(html) == "-" and session.json:
         raise BadInput("dr report: stdout takes the page or the JSON, not both; nothing was done")
     if history:
-        return _history(session, spec.name, html)
+        _history(session, spec.name, html)
+        return
     if every:
         document = _listing(_kept(session, spec.name))
         session.emit(document, lambda paper: _show_list(paper, document))
-        return None
+        return
     document = _one(session, spec.name, which)
     if html is not None:
         from dr_provider.reconcile.reports.page import report_page
 
         _write(html, report_page(document))
-    session.emit(document, lambda paper: _show(paper, document, html)) if str(html) != "-" else None
-    return None
+    if str(html) != "-":
+        session.emit(document, lambda paper: _show(paper, document, html))
 
 
 def _kept(session: Session, plan: str) -> Kept:
@@ -236,7 +237,7 @@ def _figure(part: Mapping[str, Any]) -> str:
     return f"{span(seconds)}{' MISSED' if part.get('verdict') == 'missed' else ''}"
 
 
-def _history(session: Session, plan: str, html: Path | None) -> int | None:
+def _history(session: Session, plan: str, html: Path | None) -> None:
     from dr_provider.reconcile.drills.evidence import drill_results
     from dr_provider.reconcile.history import history_document
     from dr_provider.reconcile.reports.kept import Kept
@@ -252,21 +253,20 @@ def _history(session: Session, plan: str, html: Path | None) -> int | None:
         from dr_provider.reconcile.reports.page import history_page
 
         _write(html, history_page(document))
-    session.emit(document, lambda paper: _show_history(paper, document, html)) if str(html) != "-" else None
-    return None
+    if str(html) != "-":
+        session.emit(document, lambda paper: _show_history(paper, document, html))
 
 
 def _show_history(paper: Paper, document: Mapping[str, Any], html: Path | None) -> None:
     rows = document["events"]
     paper.line(f"Plan {document['plan']}, {_targets(document)}:", "bold")
     paper.table(
-        ("when", "what", "from", "to", "epoch", "result", "loss", "time"),
+        ("when", "what", "where", "epoch", "result", "loss", "time"),
         [
             (
                 _when(row["time"]),
                 f"{row['kind']} {row['drill'] or ''}".strip(),
-                row["from"] or "-",
-                row["to"] or "-",
+                _where(row),
                 str(row["epoch"] or "-"),
                 row["result"],
                 _figure(row["loss"]),
@@ -294,6 +294,13 @@ def _show_history(paper: Paper, document: Mapping[str, Any], html: Path | None) 
         paper.line(f"Does not answer, and may know of more: {', '.join(document['silent'])}.", "yellow")
     if html is not None:
         paper.line(f"Written to {html}.")
+
+
+def _where(row: Mapping[str, Any]) -> str:
+    """A drill goes nowhere: it is at a site."""
+    if row["from"] and row["to"]:
+        return f"{row['from']} -> {row['to']}"
+    return f"at {row['to']}" if row["to"] else "-"
 
 
 def _targets(document: Mapping[str, Any]) -> str:

@@ -1,10 +1,21 @@
-"""Sizes and durations as the topology writes them: `64MiB`, `15m`. Whole numbers and one unit, nothing else."""
+"""Sizes and durations as the topology writes them: `64MiB`, `15m`. Whole numbers and one unit, nothing else. And figures for people."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["BLOCK", "about", "block_size", "delay", "duration", "format_duration", "format_size", "size", "span"]
+__all__ = [
+    "BLOCK",
+    "about",
+    "block_size",
+    "counted",
+    "delay",
+    "duration",
+    "format_duration",
+    "format_size",
+    "size",
+    "span",
+]
 
 BLOCK = 4096
 """LUNs and volumes are made of blocks of so many bytes."""
@@ -18,6 +29,11 @@ _NUMBER = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([A-Za-z]*)\s*", re.A
 
 _SIZE_WANTED = "wanted a size: a whole number and KiB, MiB, GiB or TiB"
 _DURATION_WANTED = "wanted a duration: a whole number and ms, s, m, h or d"
+
+
+def counted(number: int, word: str) -> str:
+    """`1 VM`, `2 VMs`: for words whose plural is an s."""
+    return f"{number} {word}{'s' if number != 1 else ''}"
 
 
 def size(text: str) -> int:

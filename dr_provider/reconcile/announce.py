@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from dr_provider.model.units import counted
 from dr_provider.reconcile.decision import Decision, Loss
 
-__all__ = ["ENDS_RED", "Announced", "announce", "announced"]
+__all__ = ["ENDS_RED", "Announced", "announce", "announced", "pending"]
 
 ENDS_RED = "nothing is done about it, and `up` ends red"
 """Of a decision by which declared and active site go on differing."""
@@ -48,8 +49,13 @@ def announce(decision: Decision) -> list[str]:
     if decision.exit_bad and not decision.refused:
         said.append(ENDS_RED)
     if decision.actions:
-        said.append(f"{len(decision.actions)} pending actions")
+        said.append(pending(len(decision.actions)))
     return said
+
+
+def pending(actions: int) -> str:
+    """The line that says how much there is to do."""
+    return counted(actions, "pending action")
 
 
 def announced(line: str) -> Announced | None:

@@ -12,8 +12,8 @@ from dr_provider.cli.comment import LIMIT, comment
 from dr_provider.cli.preview import read_preview
 from dr_provider.cli.simulation import Bench
 from dr_provider.model.errors import BadInput
-from dr_provider.reconcile.announce import ENDS_RED, announce, announced
-from dr_provider.reconcile.decision import Action, Decision, Loss
+from dr_provider.reconcile.announce import ENDS_RED, announce, announced, pending
+from dr_provider.reconcile.decision import Action, Decision, Kind, Loss
 from dr_provider.reconcile.protect import protect_plan
 from dr_provider.reconcile.provision_all import apply_all
 from dr_provider.reconcile.world import open_world
@@ -126,17 +126,18 @@ def test_a_drill_stack_moves_no_plan(dr: Dr, shop: Path, monkeypatch: pytest.Mon
 
 def test_a_move_is_read_back_as_it_was_announced() -> None:
     actions = (Action("a", "stop", "stop VM db"),)
-    for kind, point, loss, estimate in (
+    moves: tuple[tuple[Kind, str | None, Loss, float | None], ...] = (
         ("planned", None, Loss(0.0, "nothing is lost: the last state of east is sent before the break"), 7.04),
         ("disaster", "e1-s1-b5e4", Loss(12.0, "what was written after e1-s1; expected time: none"), None),
-    ):
-        decision = Decision("shop", kind, "east", "west", point=point, loss=loss, estimate=estimate, actions=actions)  # type: ignore[arg-type]
+    )
+    for kind, point, loss, estimate in moves:
+        decision = Decision("shop", kind, "east", "west", point=point, loss=loss, estimate=estimate, actions=actions)
         found = [move for line in announce(decision) if (move := announced(line)) is not None]
         assert len(found) == 1
         move = found[0]
         assert (move.kind, move.from_site, move.to_site, move.point) == (kind, "east", "west", point)
         assert (move.loss.statement, move.estimate) == (loss.statement, None if estimate is None else 7.0)
-    assert announced("1 pending actions") is None
+    assert announced(pending(1)) is None
 
 
 def test_a_previewed_move_in_all_three_forms(dr: Dr, tmp_path: Path) -> None:
@@ -234,6 +235,20 @@ def test_a_preview_that_failed_is_red_and_says_why(dr: Dr, tmp_path: Path) -> No
     assert "🔴 the preview failed" in failed.out
     assert "the stack's config is wrong" in failed.out
     assert "The preview failed:" in dr("plan", "--preview", str(file)).out
+
+
+@pytest.mark.parametrize(("actions", "said"), [(["one"], "1 action, in"), (["one", "two"], "2 actions, in")])
+def test_actions_are_counted_in_words_that_agree(actions: list[str], said: str) -> None:
+    found = read_preview(previewed(step("update", "DrPlan", "shop", pendingActions=actions), said=(f"plan shop: {pending(len(actions))}",)), "here")  # fmt: skip
+    assert f"<summary>{said} this order</summary>" in comment(found)
+    assert found.plans["shop"]["warnings"] == []
+
+
+@pytest.mark.parametrize("name", ["ali\x1b[2Jce", "alice\nbob", "a" * 101, "\u202ealice"])
+def test_who_approved_is_a_name(dr: Dr, name: str) -> None:
+    refused = dr("ci", "apply", "--approved-by", name)
+    assert refused.status == 2
+    assert "wanted a name, one line of at most 100 characters; nothing was done" in refused.err
 
 
 @pytest.mark.parametrize(

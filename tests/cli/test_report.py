@@ -99,7 +99,14 @@ def test_the_history(moved: Lab, dr: Dr, tmp_path: Path) -> None:
     page = tmp_path / "history.html"
     said = dr("report", "shop", "--history", "--html", str(page), *at(moved))
     assert (said.status, "1 move, 1 well" in said.out, "1 drill, 1 well" in said.out) == (0, True, True)
-    assert "Every move and drill" in page.read_text(encoding="utf-8")
+    table = [line.split() for line in said.out.splitlines()]
+    assert table[1] == ["when", "what", "where", "epoch", "result", "loss", "time"]
+    assert "drill monday  at east" in said.out
+    assert "planned       east -> west  2" in said.out
+    text = page.read_text(encoding="utf-8")
+    assert "Every move and drill" in text
+    assert "<td>at east</td>" in text
+    assert "<td>east &rarr; west</td>" in text
     found = dr("report", "shop", "--history", "--json", *at(moved)).json
     assert [(row["kind"], row["result"]) for row in found["events"]] == [("drill", "done"), ("planned", "done")]
     assert (found["rto"], found["lastDrill"]["drill"]) == (3600.0, "monday")
@@ -112,7 +119,8 @@ def test_the_history_of_what_left_no_report_here(
     monkeypatch.setenv("DR_STATE_HOME", str(tmp_path / "another"))
     world = moved.world()
     for array in moved.topology.arrays:
-        world.fleet.array(array).delete_record(keys.reports_key("shop-test", "shop"))
+        for name in known["events"]:
+            world.fleet.array(array).delete_record(keys.report_line_key("shop-test", "shop", name["report"]))
     found = dr("report", "shop", "--history", "--json", *at(moved)).json
     assert [(row["kind"], row["result"], row["report"]) for row in found["events"]] == [
         ("drill", "done", None),

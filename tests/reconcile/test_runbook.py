@@ -261,6 +261,12 @@ def test_every_block_is_a_shell_text(service: str, sudo: bool) -> None:
     assert ("sudo zfs" in text) == sudo
 
 
+def part_of(element: ET.Element, name: str) -> ET.Element:
+    found = element.find(name)
+    assert found is not None
+    return found
+
+
 def test_a_domain_by_hand_is_the_drivers_without_its_mark() -> None:
     topology = real()
     document = book(topology)
@@ -279,10 +285,10 @@ def test_a_domain_by_hand_is_the_drivers_without_its_mark() -> None:
         ).xml
         root, theirs = found[f"{vm}-byhand"], ET.fromstring(text)
         assert root.find("metadata") is None, "dr leaves it alone"
-        theirs.remove(theirs.find("metadata"))  # type: ignore[arg-type]
+        theirs.remove(part_of(theirs, "metadata"))
         for part in ("name", "uuid"):
             assert root.findtext(part) != theirs.findtext(part)
-            root.find(part).text = theirs.find(part).text = ""  # type: ignore[union-attr]
+            part_of(root, part).text = part_of(theirs, part).text = ""
         for ours, source in zip(root.iter("source"), theirs.iter("source"), strict=True):
             auth = source.find("auth")
             if auth is not None:

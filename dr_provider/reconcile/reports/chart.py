@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dr_provider.model.units import span
+from dr_provider.model.units import counted, span
 from dr_provider.reconcile.reports.drawing import Scale, add, clipped, picture, text_of
 
 __all__ = ["trend"]
@@ -40,9 +40,7 @@ def trend(
     most = max(bar.seconds for bar in bars)
     drawn = target is not None and target <= most * _FAR
     scale = Scale.over(_BOTTOM, _TOP, max(most, target or 0.0) * 1.08 if drawn else most * 1.08, ticks=5)
-    said = (
-        f"{len(bars)} events from {bars[0].row['time'][:10]} to {bars[-1].row['time'][:10]}, the highest {span(most)}"
-    )
+    said = f"{counted(len(bars), 'event')} from {bars[0].row['time'][:10]} to {bars[-1].row['time'][:10]}, the highest {span(most)}"
     said += f", the target {span(target)}" if target is not None else ""
     svg = picture(_WIDTH, _HEIGHT, title, f"{said}. The table below has every figure.", name)
     for place, words in scale.ticks():

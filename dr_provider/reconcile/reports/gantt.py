@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree as Xml
 
-from dr_provider.model.units import span
+from dr_provider.model.units import counted, span
 from dr_provider.reconcile.reports.drawing import Scale, add, clipped, picture, text_of
 from dr_provider.reconcile.reports.timeline import PHASES
 
@@ -170,7 +170,9 @@ def _hatch(svg: Xml.Element) -> None:
 
 
 def _description(document: Mapping[str, Any], lanes: Sequence[tuple[str, Any]]) -> str:
-    said = [f"{len(document['vms'])} VMs in {len(document['tiers'])} tiers, from {document['started']} (UTC) on."]
+    said = [
+        f"{counted(len(document['vms']), 'VM')} in {counted(len(document['tiers']), 'tier')}, from {document['started']} (UTC) on."
+    ]
     said += [f"Phases of the plan: {', '.join(PHASES[phase] for phase, _ in lanes)}."] if lanes else []
     said += [f"Committed after {span(document['commit'])}."] if document["commit"] is not None else []
     said += [

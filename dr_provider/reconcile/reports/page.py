@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dr_provider.model import keys
-from dr_provider.model.units import span
+from dr_provider.model.units import counted, span
 from dr_provider.reconcile.reports.chart import trend
 from dr_provider.reconcile.reports.drawing import safe
 from dr_provider.reconcile.reports.facts import WELL
@@ -94,14 +94,10 @@ def history_page(document: Mapping[str, Any]) -> str:
     return _templates().get_template("history.html.j2").render(
         h=document,
         tone=tone,
-        headline=f"{_count(moves['count'], 'move')} and {_count(drills['count'], 'drill')} of plan {document['plan']}; {drilled}.",
+        headline=f"{counted(moves['count'], 'move')} and {counted(drills['count'], 'drill')} of plan {document['plan']}; {drilled}.",
         missed=missed,
         pictures=pictures,
     )  # fmt: skip
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'s' if number != 1 else ''}"
 
 
 def _clock(text: object) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ __all__ = ["Forge"]
 
 
 @dataclass
-class Forge:
+class Forge(ABC):
     """A repository with the embedded shop in it, on `main`; `folder` is the forge's own. `log` is what the steps of the last run said."""
 
     project: Project
@@ -132,8 +133,8 @@ class Forge:
         self.git("checkout", "--quiet", "--force", "main")
         return self._run({"event": "schedule", "task": task})
 
-    def _run(self, event: Mapping[str, str]) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _run(self, event: Mapping[str, str]) -> bool: ...
 
-    def _comment(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _comment(self) -> str: ...
