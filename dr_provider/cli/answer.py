@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import sys
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,13 +49,24 @@ def answer(
     from dr_provider.reconcile.answering import answer_prompt
 
     said: Literal["continue", "stop"] = "continue" if go_on else "stop"
-    name, asked = answer_prompt(session.world(), spec.name, prompt, said, note)
-    document: dict[str, Any] = {"plan": spec.name, "prompt": name, "text": asked.text, "answer": said, "note": note}
+    given = answer_prompt(session.world(), spec.name, prompt, said, note)
+    document: dict[str, Any] = {
+        "plan": spec.name,
+        "prompt": given.prompt,
+        "text": given.asked.text,
+        "answer": said,
+        "note": note,
+        "waits": given.waits,
+        "instead": given.instead.document() if given.instead is not None else None,
+    }
 
     def show(paper: Paper) -> None:
-        paper.line(
-            f"Plan {spec.name}, prompt {name} ({asked.text}): {said}. The run that waits hears it within seconds."
-        )
+        paper.line(f"Plan {spec.name}, prompt {given.prompt} ({given.asked.text}): {said}.")
+        if given.instead is not None:
+            paper.line(
+                f"It takes the place of {given.instead.sentence()}; a run that has heard that already went by it."
+            )
+        paper.line(f"{given.heard}.")
 
     session.emit(document, show)
 
@@ -80,6 +92,8 @@ class _Terminal:
                 return None
             if not held:
                 held = True
+                # What was typed before the question was asked is no answer to it.
+                termios.tcflush(sys.stdin, termios.TCIFLUSH)
                 self._say(prompt)
             if not select.select([sys.stdin], [], [], 0)[0]:
                 return None

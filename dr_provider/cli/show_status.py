@@ -134,14 +134,23 @@ def _plan(paper: Paper, name: str, plan: Mapping[str, Any], *, alone: bool, ever
         ]
     )
     for asked in plan.get("prompts", []):
-        paper.line(f"waits for an answer, prompt {asked['prompt']}: {asked['text']}", "bold yellow", indent=2)
-        left = f"nobody has by {asked['until']}: {asked['default']}"
-        paper.line(f"{asked['answer']}; {left}", indent=4)
+        _prompt(paper, asked)
     _some(paper, plan["degraded"])
     _some(paper, plan.get("warnings", []))
     _readiness(paper, name, plan, everything=everything)
     show_vms(paper, plan["vms"], most=_VMS_IN_FULL if alone else _VMS_IN_FULL // 2)
     _mirrors(paper, plan["mirrors"])
+
+
+def _prompt(paper: Paper, asked: Mapping[str, Any]) -> None:
+    paper.line(f"waits for an answer, prompt {asked['prompt']}: {asked['text']}", "bold yellow", indent=2)
+    left = f"nobody has by {asked['until']}: {asked['default']}"
+    if not asked["waits"]:
+        left = "no run waits for it now: the next one hears what was answered, or asks again"
+    paper.line(f"{asked['answer']}; {left}", indent=4)
+    if (said := asked["answered"]) is not None:
+        why = f": {said['note']}" if said["note"] else ""
+        paper.line(f"answered {ago(said['time'])}: {said['answer']}, said {said['by']}{why}", indent=4)
 
 
 def _lag(plan: Mapping[str, Any]) -> str:

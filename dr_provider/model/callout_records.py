@@ -56,3 +56,9 @@ class Answer(Record):
     def said(self) -> str:
         """Who said it, and why: `ann@ops: looks well`."""
         return f"{self.by}: {self.note}" if self.note else self.by
+
+    def document(self) -> dict[str, str]:
+        return {"answer": self.answer, "by": self.by, "time": self.time, "note": self.note}
+
+    def sentence(self) -> str:
+        return f"{self.answer}, said {self.said} (at {self.time})"

@@ -169,11 +169,12 @@ def _facts(plan: str, move: Move, name: str) -> dict[str, str]:
 
 
 def render_prompt(topology: Topology, plan: str, name: str, move: Move) -> str:
-    """The prompt's question in that move, on one line or more. Raises TemplateFault."""
+    """The prompt's question in that move, on one line: it is read in the midst of lists. Raises TemplateFault."""
     from dr_provider.model.templates import render
 
     spec = topology.plans[plan].prompts[name]
-    return render(spec.text, move_data(topology, plan, move, spec), f"prompt {name} of plan {plan}").strip()
+    text = render(spec.text, move_data(topology, plan, move, spec), f"prompt {name} of plan {plan}")
+    return " ".join(text.split())
 
 
 def shown(spec: CalloutSpec) -> str:

@@ -1,13 +1,15 @@
 """What a person says to a prompt that a move waits at: a record on the plan's arrays, which the move reads wherever it runs.
 
-Invariant: an answer counts for the question that it names and for no other, so a copy that comes late, or stands on an array that was
-silent, does nothing; whoever holds the plan's lease next takes it away.
+Invariant: an answer counts for the question that it names and for no other, so a copy that is late, or is left on an array that was silent,
+does nothing; the next run that holds the plan's lease takes it away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from dr_provider.model import keys
@@ -15,26 +17,37 @@ from dr_provider.model.callout_records import Answer, Asked
 from dr_provider.model.codec import dump
 from dr_provider.model.errors import BadInput, DeviceFault, NotReady, Refused, Unreachable
 from dr_provider.model.problems import did_you_mean
-from dr_provider.model.records import Guard
+from dr_provider.model.records import Guard, Lease
 from dr_provider.protection.fleet import Fleet
 from dr_provider.reconcile.abreast import abreast
-from dr_provider.reconcile.callouts import past_answers, waiting
+from dr_provider.reconcile.callouts import answered, past_answers, waiting
+from dr_provider.reconcile.lease import held_now, this_machine
+from dr_provider.reconcile.terms import how_to_finish
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
-__all__ = ["answer_prompt", "forget_past_answers"]
+__all__ = ["Given", "answer_prompt", "forget_past_answers"]
 
 _LONGEST = 500
 """Characters of a note, as of the operator's word."""
 
 
-def answer_prompt(
-    world: World, plan: str, prompt: str | None, answer: Literal["continue", "stop"], note: str
-) -> tuple[str, Asked]:
-    """Leave the answer on every array of the plan that answers; the prompt, and what it asked.
+@dataclass(frozen=True)
+class Given:
+    """An answer that was taken. `instead`: the one whose place it takes; `heard`: a sentence on who hears it; `waits`: whether a run does now."""
 
-    `prompt` None: the only one that waits. Raises BadInput for one that there is not and for a note that is not a line, and Refused where it does not wait, where several do, or
-    where no array takes the answer.
+    prompt: str
+    asked: Asked
+    instead: Answer | None
+    waits: bool
+    heard: str
+
+
+def answer_prompt(world: World, plan: str, prompt: str | None, answer: Literal["continue", "stop"], note: str) -> Given:
+    """Leave the answer on every array of the plan that answers.
+
+    `prompt` None: the only one that waits. Raises BadInput for one that there is not and for a note that is not a line, and Refused where it
+    does not wait, where it was answered with stop already, where several do, or where no array takes the answer.
     """
     if not note.isprintable() or len(note) > _LONGEST:
         # It is read in journals, reports and on the screen of whoever waits.
@@ -42,18 +55,11 @@ def answer_prompt(
             f"plan {plan}: the note {note[:80]!r}: wanted one line of at most {_LONGEST} characters; nothing was done"
         )
     view = world.view(plan, refresh=True)
-    known = view.spec.prompts
-    if prompt is not None and prompt not in known:
-        raise BadInput(f"plan {plan}: there is no prompt {prompt}{did_you_mean(prompt, known)}; nothing was done")
-    open_ones = {name: (claim, asked) for claim, name, asked in waiting(view)}
-    if prompt is None and len(open_ones) > 1:
-        raise BadInput(f"plan {plan}: several prompts wait: {', '.join(open_ones)}; say which; nothing was done")
-    name = prompt if prompt is not None else next(iter(open_ones), None)
-    if name is None or name not in open_ones:
-        others = f" (waiting: {', '.join(open_ones)})" if open_ones else ""
-        what = f"no prompt of plan {plan} waits" if name is None else f"plan {plan}: prompt {name} does not wait"
-        raise Refused((f"{what} for an answer{others}; dr status shows those that do",))
-    claim, asked = open_ones[name]
+    claim, name, asked = _question(view, prompt)
+    before = answered(view, claim, name, asked)
+    if before is not None and (before.answer, answer) == ("stop", "continue"):
+        # Whoever said stop knows something; and where arrays hold both, stop counts.
+        raise Refused((f"plan {plan}: prompt {name} was answered already: {before.sentence()}; that stands",))
     record = Answer(plan, claim, name, answer, world.by, keys.stamp(keys.now()), note, asked.since)
     key = keys.answer_key(view.topology.name, plan, claim, name)
 
@@ -69,13 +75,41 @@ def answer_prompt(
     said = abreast(arrays, put)
     if all(said):
         raise Refused((f"plan {plan}: the answer was not taken by any array: {'; '.join(said)}",))
-    return name, asked
+    holder = held_now(chain.from_iterable(view.leases.values()))
+    return Given(name, asked, before, holder is not None, _heard(view, holder))
+
+
+def _question(view: PlanView, prompt: str | None) -> tuple[str, str, Asked]:
+    """The prompt that is meant, with the claim of its move."""
+    plan, known = view.spec.name, view.spec.prompts
+    if prompt is not None and prompt not in known:
+        raise BadInput(f"plan {plan}: there is no prompt {prompt}{did_you_mean(prompt, known)}; nothing was done")
+    open_ones = {name: (claim, asked) for claim, name, asked in waiting(view)}
+    if prompt is None and len(open_ones) > 1:
+        raise BadInput(f"plan {plan}: several prompts wait: {', '.join(open_ones)}; say which; nothing was done")
+    name = prompt if prompt is not None else next(iter(open_ones), None)
+    if name is None or name not in open_ones:
+        others = f" (waiting: {', '.join(open_ones)})" if open_ones else ""
+        what = f"no prompt of plan {plan} waits" if name is None else f"plan {plan}: prompt {name} does not wait"
+        raise Refused((f"{what} for an answer{others}; dr status shows those that do",))
+    claim, asked = open_ones[name]
+    return claim, name, asked
+
+
+def _heard(view: PlanView, holder: Lease | None) -> str:
+    plan, claim = view.spec.name, view.claim
+    if holder is None:
+        go_on = how_to_finish(plan, claim) if claim is not None else f"dr protect {plan}"
+        return f"No run waits for it now: the next one that goes on with the move hears it ({go_on})"
+    if holder.boot == this_machine().boot:
+        return f"The run that waits, by {holder.holder} (process {holder.pid}), hears it within seconds"
+    return f"The run that waits, by {holder.holder} on another machine, hears it within seconds; if it has died, the next one does"
 
 
 def forget_past_answers(fleet: Fleet, view: PlanView, guard: Guard, arrays: Iterable[str]) -> None:
     """Take away the answers that nothing waits for any more, from those of the arrays (where the plan's lease stands) that answer."""
     past = past_answers(view)
-    for array in sorted(past.keys() & set(arrays)):
+    for array in past.keys() & set(arrays):
         for key in past[array]:
             with suppress(Unreachable, NotReady, DeviceFault):  # a later run does it
                 fleet.array(array).delete_record(key, guard)

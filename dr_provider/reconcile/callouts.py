@@ -59,10 +59,12 @@ def log_of(view: PlanView, claim: str) -> Callouts | None:
 
 
 def waiting(view: PlanView) -> tuple[tuple[str, str, Asked], ...]:
-    """The prompts that wait for an answer: (id of the claim, name, what was asked)."""
+    """The prompts that wait for an answer: (id of the claim, name, what was asked). One that has left the topology asks nobody."""
     current = view.claim or view.epoch
     log = log_of(view, current.id) if current is not None else None
-    return tuple((log.claim, name, asked) for name, asked in sorted(log.asked.items())) if log is not None else ()
+    if log is None:
+        return ()
+    return tuple((log.claim, name, log.asked[name]) for name in sorted(log.asked.keys() & view.spec.prompts.keys()))
 
 
 def what_counts(answers: Iterable[Answer], since: str) -> Answer | None:
@@ -106,7 +108,7 @@ def _answers(view: PlanView) -> Iterator[tuple[str, str, tuple[str, str], Answer
 
 
 def left_open(view: PlanView) -> tuple[str, ...]:
-    """A sentence for each callout or prompt that has kept the rest of a committed move from being done."""
+    """A sentence for each callout or prompt that has kept the rest of a committed move from being done, and is still in the topology."""
     epoch = view.epoch
     log = log_of(view, epoch.id) if epoch is not None and view.claim is None else None
     if log is None or epoch is None:
@@ -114,7 +116,7 @@ def left_open(view: PlanView) -> tuple[str, ...]:
     return tuple(
         f"{why} (epoch {epoch.number}); the next run of plan {view.spec.name} runs it again, and what waits for it"
         for key, why in sorted(log.failed.items())
-        if key in log.due
+        if key in log.due and key in {hook.name for hook in hooks_of(view.spec)}
     )
 
 

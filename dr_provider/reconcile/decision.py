@@ -32,6 +32,8 @@ class Want:
     """For an abort: the asker knows that the commit was never begun (it is the run that has just failed before it)."""
     adopt: bool = False
     """What belongs to another topology may be taken over (`dr:adopt` names the plan)."""
+    unattended: bool = False
+    """A prompt is asked and not waited at: the plan is to be protected meanwhile. A later run hears the answer."""
 
 
 @dataclass(frozen=True)

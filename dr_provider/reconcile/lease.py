@@ -24,9 +24,20 @@ from dr_provider.model.errors import DeviceFault, DrError, LeaseHeld, LeaseLost,
 from dr_provider.model.records import Guard, Lease
 from dr_provider.model.state import ArrayState
 from dr_provider.protection.fleet import Fleet
+from dr_provider.reconcile.callouts import waiting
 from dr_provider.reconcile.world import World
 
-__all__ = ["FRESH", "TTL", "HeldLease", "Machine", "hold_lease", "left_behind", "this_machine", "wait_for_lease"]
+__all__ = [
+    "FRESH",
+    "TTL",
+    "HeldLease",
+    "Machine",
+    "held_now",
+    "hold_lease",
+    "left_behind",
+    "this_machine",
+    "wait_for_lease",
+]
 
 FRESH = 1.0
 """Seconds for which a lease that has just been seen to hold is taken to hold by calls that no array checks."""
@@ -131,8 +142,23 @@ def left_behind(leases: Iterable[Lease]) -> Lease | None:
     return None if machine.alive(last.pid, last.start) else last
 
 
+def held_now(leases: Iterable[Lease]) -> Lease | None:
+    """The lease that is held, as far as one look tells: a holder on another machine counts as living."""
+    known = list(leases)
+    last = max(known, key=lambda lease: (lease.n, lease.released), default=None)
+    return None if last is None or last.released or left_behind(known) is not None else last
+
+
 def _says(lease: Lease) -> str:
     return f"{lease.holder} (process {lease.pid}, since {lease.since}, doing: {lease.doing})"
+
+
+def _asked(world: World, plan: str) -> str:
+    """What the holder may be waiting for."""
+    return "".join(
+        f"prompt {name} waits for an answer (dr answer {plan} {name} --continue, or --stop); "
+        for _, name, _ in waiting(world.view(plan))
+    )
 
 
 def _wait_out(world: World, plan: str, arrays: tuple[str, ...], lease: Lease, machine: Machine) -> Lease | None:
@@ -140,7 +166,7 @@ def _wait_out(world: World, plan: str, arrays: tuple[str, ...], lease: Lease, ma
     if lease.boot == machine.boot:
         if lease.pid == machine.pid or machine.alive(lease.pid, lease.start):
             raise LeaseHeld(
-                f"plan {plan}: the lease is held by {_says(lease)}; wait for it to end, or end that process and run again"
+                f"plan {plan}: the lease is held by {_says(lease)}; {_asked(world, plan)}wait for it to end, or end that process and run again"
             )
         return lease
     # Another machine: its process cannot be asked, so its heartbeat is watched.
@@ -153,7 +179,7 @@ def _wait_out(world: World, plan: str, arrays: tuple[str, ...], lease: Lease, ma
             return now
         if now.beat != lease.beat:
             raise LeaseHeld(
-                f"plan {plan}: the lease is held by {_says(now)}, and its heartbeat goes on; wait for it to end"
+                f"plan {plan}: the lease is held by {_says(now)}, and its heartbeat goes on; {_asked(world, plan)}wait for it to end"
             )
     return lease
 

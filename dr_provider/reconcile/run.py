@@ -303,8 +303,8 @@ def _close(run: Run, journal: Journal, site: str) -> None:
 
 
 def repair_plan(world: World, plan: str, by: str | None = None) -> Outcome:
-    """What the steady state needs, and nothing else; a move under way is finished by no one but its own command."""
-    return run_plan(world, plan, Want(by=by or world.by))
+    """What the steady state needs, and nothing else; a move under way is finished by no one but its own command, and no prompt is waited at."""
+    return run_plan(world, plan, Want(by=by or world.by, unattended=True))
 
 
 def start_plan(world: World, plan: str, word: str | None, by: str | None = None) -> Outcome:

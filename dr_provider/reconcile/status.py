@@ -8,6 +8,7 @@ A copy that is silent or behind is a warning and takes `protected` away; it neve
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any, Literal
 
 from dr_provider.model import keys
@@ -17,9 +18,10 @@ from dr_provider.model.state import Silent
 from dr_provider.model.units import format_duration
 from dr_provider.protection.catalogue import RecoveryPoint, newest
 from dr_provider.protection.mirrors import MirrorState, lag_limit, mirror_states
-from dr_provider.reconcile.callouts import left_open, waiting
+from dr_provider.reconcile.callouts import answered, left_open, waiting
 from dr_provider.reconcile.drills.evidence import drill_warnings
 from dr_provider.reconcile.here import Here, look_here
+from dr_provider.reconcile.lease import held_now
 from dr_provider.reconcile.mending import damage_warnings
 from dr_provider.reconcile.readiness import judge_plans, readiness_document
 from dr_provider.reconcile.view import PlanView
@@ -40,12 +42,19 @@ def status_document(world: World, here: Here | None = None) -> dict[str, Any]:
     }
     views = {plan: world.view(plan) for plan in sorted(world.topology.plans)}
     items = judge_plans(views.values(), here or look_here(world.topology))
-    plans = {plan: {**plan_status(view), **readiness_document(view, items[plan])} for plan, view in views.items()}
+    plans = {
+        plan: {**plan_status(view, held=_held(view)), **readiness_document(view, items[plan])}
+        for plan, view in views.items()
+    }
     return {"plans": plans, "silent": silent, "time": seen.time}
 
 
-def plan_status(view: PlanView) -> dict[str, Any]:
-    """One plan's part of it. Pure."""
+def _held(view: PlanView) -> bool:
+    return held_now(chain.from_iterable(view.leases.values())) is not None
+
+
+def plan_status(view: PlanView, *, held: bool = True) -> dict[str, Any]:
+    """One plan's part of it. `held`: whether a run holds the plan's lease, and may wait at a prompt. Pure."""
     mirrors = _mirrors(view)
     epoch, claim = view.epoch, view.claim
     point = _best_point(view)
@@ -68,7 +77,7 @@ def plan_status(view: PlanView) -> dict[str, Any]:
         "declared": {stack: record.site for stack, record in sorted(view.declared.items())},
         "claim": _claim(claim) if claim else None,
         "window": _window(view),
-        "prompts": _prompts(view),
+        "prompts": _prompts(view, held=held),
         "drills": {
             name: {"site": record.site, "point": record.point, "since": record.time, "expires": record.expires}
             for name, record in sorted(view.drills.items())
@@ -83,12 +92,13 @@ def _claim(claim: Claim) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _prompts(view: PlanView) -> list[dict[str, Any]]:
+def _prompts(view: PlanView, *, held: bool) -> list[dict[str, Any]]:
     """Those that wait for `dr answer`."""
     return [
         {"prompt": name, "text": asked.text, "since": asked.since, "until": asked.until, "default": asked.default,
-         "answer": f"dr answer {view.spec.name} {name} --continue (or --stop)"}
-        for _, name, asked in waiting(view)
+         "answer": f"dr answer {view.spec.name} {name} --continue (or --stop)", "waits": held,
+         "answered": said.document() if (said := answered(view, claim, name, asked)) is not None else None}
+        for claim, name, asked in waiting(view)
     ]  # fmt: skip
 
 

@@ -466,18 +466,20 @@ def test_what_is_left_of_leading_back() -> None:
 # -- what is said of them ---------------------------------------------------------------------------
 
 ASKED = {"p": Asked("go?", "since", "until", "stop")}
+ASKING = having({}, {"p": {"before": "commit", "text": "go?"}})
 
 
 @pytest.mark.parametrize(
     ("seen", "wanted"),
     [
-        (view(), []),
-        (view(records=logged()), []),
-        (view(claim=claim(), records=logged(asked=ASKED)), ["p"]),
-        (view(claim=claim(), records=logged(asked=ASKED, ended={"p": "continue"})), []),
-        (view(claim=claim(), records=logged(claim_id="id-1", asked=ASKED)), []),
-        (moved(records=logged(asked=ASKED)), ["p"]),
-        (view(epochs=[], records=logged(asked=ASKED)), []),
+        (view(ASKING), []),
+        (view(ASKING, records=logged()), []),
+        (view(ASKING, claim=claim(), records=logged(asked=ASKED)), ["p"]),
+        (view(ASKING, claim=claim(), records=logged(asked=ASKED, ended={"p": "continue"})), []),
+        (view(ASKING, claim=claim(), records=logged(claim_id="id-1", asked=ASKED)), []),
+        (moved(ASKING, records=logged(asked=ASKED)), ["p"]),
+        (moved(records=logged(asked=ASKED)), []),
+        (view(ASKING, epochs=[], records=logged(asked=ASKED)), []),
     ],
 )
 def test_prompts_that_wait(seen: PlanView, wanted: list[str]) -> None:
@@ -510,23 +512,25 @@ def test_which_answer_counts_and_which_are_past(
     log: dict[str, Any], east: dict[str, str], west: dict[str, str], counts: list[str], past: list[str]
 ) -> None:
     records = logged(**log)
-    seen = view(claim=claim(), records={"east-a": records["east-a"] | east, "west-a": records["west-a"] | west})
+    seen = view(ASKING, claim=claim(), records={"east-a": records["east-a"] | east, "west-a": records["west-a"] | west})
     found = [answered(seen, *prompt) for prompt in waiting(seen)]
     assert [answer.answer for answer in found if answer is not None] == counts
     assert sorted(past_answers(seen)) == past
 
 
 FAILED = {"a": "callout a: it failed", "b": "callout b: it failed"}
+FAILING = having({"a": after("start"), "b": after("start")})
 
 
 @pytest.mark.parametrize(
     ("seen", "wanted"),
     [
-        (moved(records=logged(due=("a",), failed=FAILED)), ["callout a: it failed (epoch 2); the next run of plan shop runs it again, and what waits for it"]),
-        (moved(records=logged(due=("a",), failed=FAILED, ended={"a": "done"})), []),
-        (moved(claim=claim("east", 3), records=logged(due=("a",), failed=FAILED)), []),
-        (view(records=logged(due=("a",), failed=FAILED)), []),
-        (view(epochs=[], records=logged(due=("a",), failed=FAILED)), []),
+        (moved(FAILING, records=logged(due=("a",), failed=FAILED)), ["callout a: it failed (epoch 2); the next run of plan shop runs it again, and what waits for it"]),
+        (moved(records=logged(due=("a",), failed=FAILED)), []),
+        (moved(FAILING, records=logged(due=("a",), failed=FAILED, ended={"a": "done"})), []),
+        (moved(FAILING, claim=claim("east", 3), records=logged(due=("a",), failed=FAILED)), []),
+        (view(FAILING, records=logged(due=("a",), failed=FAILED)), []),
+        (view(FAILING, epochs=[], records=logged(due=("a",), failed=FAILED)), []),
     ],
 )  # fmt: skip
 def test_what_keeps_the_rest_of_a_move_from_being_done(seen: PlanView, wanted: list[str]) -> None:

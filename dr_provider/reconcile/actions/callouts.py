@@ -11,7 +11,16 @@ from dr_provider.model.callout_records import Answer, Asked, Callouts
 from dr_provider.model.callout_specs import PromptSpec
 from dr_provider.model.callouts import Move, render_prompt
 from dr_provider.model.codec import dump, load
-from dr_provider.model.errors import CorruptRecord, DrError, LeaseLost, NotReady, Refused, Stopped, Unreachable
+from dr_provider.model.errors import (
+    CorruptRecord,
+    DeviceFault,
+    DrError,
+    LeaseLost,
+    NotReady,
+    Refused,
+    Stopped,
+    Unreachable,
+)
 from dr_provider.model.units import format_duration
 from dr_provider.reconcile.callout_run import CalloutFailed, carry_out, lacking
 from dr_provider.reconcile.callouts import due_at_end, kind_of, log_of, what_counts
@@ -110,9 +119,12 @@ def _log(run: Run, claim: str, kind: str) -> Callouts:
 def _write(run: Run, claim: str, kind: str, change: Callable[[Callouts], Callouts]) -> None:
     with run.callouts_lock:
         log = change(_log(run, claim, kind))
-        # Without it one that has ended would be run again, which it must bear: no array is so much needed that a move ends for this.
-        run.write_all(keys.callouts_key(run.topology, run.plan), dump(log), must=())
         run.callouts = log
+        try:
+            run.write_all(keys.callouts_key(run.topology, run.plan), dump(log), must=())
+        except DeviceFault as error:
+            # Without it one that has ended would be run again, which it must bear: no array is so much needed that a move ends for this.
+            run.remark(f"how far callouts and prompts are is not on record everywhere: {error}")
 
 
 def _keep(run: Run, action: Action, change: Callable[[Callouts], Callouts]) -> None:
@@ -145,16 +157,25 @@ def at_end(run: Run, claim: str, *, aborted: bool) -> None:
 
 
 def prompt(run: Run, action: Action) -> str:
-    """Ask, and wait for the answer: a record that `dr answer` leaves on the arrays, or a line on the terminal where the move runs."""
+    """Ask, and wait for the answer: a record that `dr answer` leaves on the arrays, or a line on the terminal where the move runs. A run that
+    nobody attends does not wait: it goes by what has been said by now."""
     spec, key, claim = run.view.spec.prompts[action.of["name"]], action.of["key"], _claim_id(run, action)
     assert claim is not None, "there are no prompts without a move"
     text = render_prompt(run.view.topology, run.plan, spec.name, _move(run, action))
     # A question that a run before this one has asked, and to which nobody was heard, is still the same.
     before = _log(run, claim, action.of["kind"]).asked.get(key)
     since = before.since if before is not None else keys.stamp(keys.now())
-    asked = Asked(text, since, keys.stamp(keys.now() + timedelta(seconds=spec.timeout)), spec.default)
-    _keep(run, action, lambda log: replace(log, asked={**log.asked, key: asked}))
-    answer = _wait(run, spec, claim, asked)
+    until = keys.stamp(keys.now() + timedelta(seconds=spec.timeout))
+    if before is not None and run.want.unattended:
+        until = before.until
+    asked = Asked(text, since, until, spec.default)
+
+    def open_again(log: Callouts) -> Callouts:
+        failed = {k: why for k, why in log.failed.items() if k != key}
+        return replace(log, asked={**log.asked, key: asked}, failed=failed)
+
+    _keep(run, action, open_again)
+    answer = _said_by_now(run, spec, claim, asked) if run.want.unattended else _wait(run, spec, claim, asked)
     if answer.answer == "continue":
         _end(run, action, "continue")
         _forget(run, claim, spec.name)
@@ -170,11 +191,28 @@ def prompt(run: Run, action: Action) -> str:
     raise DrError(why)
 
 
+def _said_by_now(run: Run, spec: PromptSpec, claim: str, asked: Asked) -> Answer:
+    found = answers_to(run, claim, spec.name, asked.since)
+    if found is not None:
+        return found
+    if spec.default == "continue" and keys.now() >= keys.at(asked.until):
+        return _nobody(run, spec, claim)
+    # To stop is what not waiting comes to: the question stays open for whoever answers it.
+    raise DrError(
+        f"prompt {spec.name} waits for an answer: {asked.text} (dr answer {run.plan} {spec.name} --continue, or --stop); "
+        f"the next run of plan {run.plan} hears it"
+    )
+
+
+def _nobody(run: Run, spec: PromptSpec, claim: str) -> Answer:
+    by = f"nobody within {format_duration(spec.timeout)}"
+    return Answer(run.plan, claim, spec.name, spec.default, by, keys.stamp(keys.now()))
+
+
 def _wait(run: Run, spec: PromptSpec, claim: str, asked: Asked) -> Answer:
     until = run.world.monotonic() + spec.timeout
-    shown = " ".join(asked.text.split())
     run.world.progress(
-        f"plan {run.plan}: prompt {spec.name} waits for an answer: {shown} (dr answer {run.plan} {spec.name} --continue, or --stop; "
+        f"plan {run.plan}: prompt {spec.name} waits for an answer: {asked.text} (dr answer {run.plan} {spec.name} --continue, or --stop; "
         f"after {format_duration(spec.timeout)} it counts as {spec.default})"
     )
     with run.world.asking(f"{run.plan} {spec.name}") as typed:
@@ -186,8 +224,7 @@ def _wait(run: Run, spec: PromptSpec, claim: str, asked: Asked) -> Answer:
             if said is not None:
                 return Answer(run.plan, claim, spec.name, said, run.world.by, keys.stamp(keys.now()))
             if run.world.monotonic() >= until:
-                nobody = f"nobody within {format_duration(spec.timeout)}"
-                return Answer(run.plan, claim, spec.name, spec.default, nobody, keys.stamp(keys.now()))
+                return _nobody(run, spec, claim)
             pause(POLL, run.stop)
 
 
