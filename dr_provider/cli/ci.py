@@ -37,6 +37,8 @@ app = typer.Typer(
 
 _VERSION = 1
 _VIOLATED = "violates plan"
+_BEGINS = "Updating ("
+"""What the engine says when its own preview is over."""
 _LONGEST_NAME = 100
 """Of who approved: so much of it stands in the records."""
 
@@ -173,17 +175,18 @@ def apply(
         )
     if approver:
         session.progress(f"approved by {approver}")
-    command_line = ["up", "--yes", "--plan", str(there.plan), "--stack", name]
-    status, violated = _run_up(session, command_line, approver)
-    if violated:
-        raise DrError(
-            "dr ci apply: what would be done now is not what was approved: the arrays, hosts or the stack's state have changed since the preview. "
-            "The engine refused it (its sentence above says what differs). Start the pipeline again by hand on this branch: "
-            "it previews anew, and asks anew"
-        )
-    document = {"stack": name, "tree": tree, "approvedBy": approver or None, "applied": status == 0}
+    session.progress("the engine looks whether what it would do now is what was previewed")
+    ended = _run_up(session, ["up", "--yes", "--plan", str(there.plan), "--stack", name], approver)
+    if ended.violated:
+        said = _why_violated(name, ended)
+        # Before the engine's own words, which are long, and after them: where a log is opened.
+        session.progress(said)
+        ended.tell(session)
+        raise DrError(f"dr ci apply: {said}")
+    ended.tell(session)
+    document = {"stack": name, "tree": tree, "approvedBy": approver or None, "applied": ended.status == 0}
     session.emit(document, lambda paper: None)
-    return 1 if status else 0
+    return 1 if ended.status else 0
 
 
 # -- the engine -----------------------------------------------------------------------------------------
@@ -228,9 +231,12 @@ def _read(done: subprocess.CompletedProcess[str], source: str) -> Preview:
 
 
 def _approval(found: Preview, *, anew: bool) -> tuple[str, ...]:
-    busy = bool(found.changes) or any(plan["actions"] for plan in found.plans.values())
-    seen = ("it was previewed anew at the merge, so nobody has seen it yet",) if anew and busy else ()
+    seen = ("it was previewed anew at the merge, so nobody has seen it yet",) if anew and _busy(found) else ()
     return (*seen, *found.approval)
+
+
+def _busy(found: Preview) -> bool:
+    return bool(found.changes) or any(plan["actions"] for plan in found.plans.values())
 
 
 def _footer(carried: Carried, found: Preview) -> str:
@@ -242,10 +248,50 @@ def _footer(carried: Carried, found: Preview) -> str:
     return f"{runs} It needs an approval." if carried.approval else runs
 
 
-def _run_up(session: Session, words: Sequence[str], approver: str) -> tuple[int, bool]:
-    """The exit status, and whether the engine said that the plan was violated."""
+@dataclass(frozen=True)
+class _Ended:
+    """How `up` ended. `violated`: the engine said that the plan was; `begun`: it had begun to change things; `held`: what it said before that,
+    where it did not come so far."""
+
+    status: int
+    violated: bool
+    begun: bool
+    held: tuple[str, ...]
+
+    def tell(self, session: Session) -> None:
+        for line in self.held:
+            _say(session, line)
+
+
+def _say(session: Session, line: str) -> None:
+    print(plain(line), file=sys.stderr if session.json else sys.stdout, flush=True)
+
+
+def _why_violated(stack: str, ended: _Ended) -> str:
+    """One sentence for people, and what to do."""
+    anew = "start the pipeline again by hand on this branch: it previews anew, and asks anew"
+    if ended.begun:
+        return f"the engine stopped in the middle, since what was left to do was no more what was approved; dr status says what stands; then {anew}"
+    if _nothing_left(stack):
+        return "this plan was applied already: nothing of what it says is left to do. Nothing was changed; for the next change make a new one by a pull request"
+    return f"what would be done now is not what was approved: the stack, or its arrays or hosts, have changed since the preview. Nothing was changed; {anew}"
+
+
+def _nothing_left(stack: str) -> bool:
+    """Whether a preview of the same content finds nothing to do."""
+    words = ["preview", "--stack", stack, "--json", "--non-interactive"]
+    done = subprocess.run(
+        [_pulumi(), *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False
+    )
+    found = _read(done, "the preview") if done.stdout else None
+    return found is not None and found.well and not _busy(found)
+
+
+def _run_up(session: Session, words: Sequence[str], approver: str) -> _Ended:
+    """Run it, and show what the engine says from the moment on in which it begins to change things."""
     environment = {**os.environ, "DR_APPROVED_BY": approver}
-    violated = False
+    violated = begun = False
+    held: list[str] = []
     with subprocess.Popen(
         [_pulumi(), *words, "--non-interactive"],
         stdout=subprocess.PIPE,
@@ -256,8 +302,11 @@ def _run_up(session: Session, words: Sequence[str], approver: str) -> tuple[int,
         assert engine.stdout is not None
         for line in engine.stdout:
             violated = violated or _VIOLATED in line
-            print(plain(line.rstrip("\n")), file=sys.stderr if session.json else sys.stdout, flush=True)
-    return engine.returncode, violated and engine.returncode != 0
+            begun = begun or line.startswith(_BEGINS)
+            held.append(line.rstrip("\n"))
+            while begun and held:
+                _say(session, held.pop(0))
+    return _Ended(engine.returncode, violated and engine.returncode != 0, begun, tuple(held))
 
 
 def _pulumi() -> str:

@@ -59,6 +59,13 @@ def test_a_failover_from_pull_request_to_report(shop: Project, tmp_path: Path) -
     history = forge.shell(f".venv/bin/dr history shop --json --topology {shop.topology_file}").stdout
     assert "approved by alice" in history
 
+    # The job is run once more, with the plan of the first time: one sentence, before the engine's own words, which are long.
+    assert not forge.merged()
+    said, _, engine = forge.log.partition("violates plan")
+    assert "this plan was applied already: nothing of what it says is left to do. Nothing was changed" in said
+    assert "this plan was applied already" in engine, "and where a log is opened"
+    assert (shop.status()["activeSite"], shop.status()["epoch"]) == ("west", 2)
+
 
 @pytest.mark.long
 @pytest.mark.parametrize("make", FORGES, ids=lambda make: str(make.name))
