@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+import jq
 import pytest
 from jsonschema.validators import validator_for
 from ruamel.yaml import YAML
@@ -64,6 +67,38 @@ def test_the_jenkinsfile_has_every_stage_and_every_brace(dr: Dr, repository: Pat
     assert "input message:" in bodies["Approve"]
     assert "lock(resource: 'dr-prod')" in bodies["Apply"]
     assert list(repository.glob("Jenkinsfile")) == []
+
+
+def _artifact(run: int, *, expired: bool = False, fork: bool = False) -> dict[str, Any]:
+    return {"expired": expired, "workflow_run": {"id": run, "repository_id": 3, "head_repository_id": 4 if fork else 3}}
+
+
+def _review(who: str, state: str = "approved") -> dict[str, Any]:
+    return {"state": state, "user": {"login": who}}
+
+
+ASKED: dict[str, tuple[str, Any, str]] = {
+    "no plan": ("artifacts", {"artifacts": []}, ""),
+    "one": ("artifacts", {"artifacts": [_artifact(17)]}, "17"),
+    "the newest of several": ("artifacts", {"artifacts": [_artifact(18), _artifact(17)]}, "18"),
+    "one that has expired": ("artifacts", {"artifacts": [_artifact(18, expired=True), _artifact(17)]}, "17"),
+    "one of a fork": ("artifacts", {"artifacts": [_artifact(18, fork=True)]}, ""),
+    "one of a fork and ours": ("artifacts", {"artifacts": [_artifact(18, fork=True), _artifact(17)]}, "17"),
+    "nobody": ("approvals", [], ""),
+    "somebody": ("approvals", [_review("alice")], "alice"),
+    "two, one of them twice": ("approvals", [_review("bob"), _review("alice"), _review("bob")], "alice, bob"),
+    "a rejection is no approval": ("approvals", [_review("bob", "rejected")], ""),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_github_is_asked_for_is_what_counts(dr: Dr, repository: Path, name: str) -> None:
+    """The expressions in its file, by a real jq, on what GitHub's API answers."""
+    where, document, wanted = ASKED[name]
+    text = dr("init-ci", "github", "--stack", "prod", "--print").out
+    (expression,) = re.findall(rf"gh api \"[^\"]*/{where}[^\"]*\" --jq '([^']*)'", text)
+    found = jq.compile(expression).input_value(document).all()
+    assert "\n".join(map(str, found)) == wanted
 
 
 @pytest.mark.parametrize("forge", FORGES)
