@@ -35,6 +35,8 @@ from tests.support.situations import OWNER, answer, shop, view
 from tests.support.topologies import topology_document
 
 GOLDEN = Path(__file__).parent / "golden"
+PARTS = ("steps", "back", "after", "afterBack")
+"""Of what is done by hand."""
 MADE = "2026-03-02T18:00:00.000Z"
 KNOWN = Known(
     active="east",
@@ -239,7 +241,7 @@ def test_every_action_of_a_decision_is_a_step_in_the_same_order(kind: str, decis
 
 
 def blocks(document: dict[str, Any], *keys: str) -> list[dict[str, Any]]:
-    steps = [step for part in ("steps", "back", "after") for step in document["byHand"][part]]
+    steps = [step for part in PARTS for step in document["byHand"][part]]
     return [block for step in steps if step["key"] in keys for block in step["blocks"]]
 
 
@@ -252,7 +254,7 @@ def test_every_block_is_a_shell_text(service: str, sudo: bool) -> None:
             array["sudo"] = sudo
 
     document = book(real(change))
-    every = blocks(document, *(step["key"] for part in ("steps", "back", "after") for step in document["byHand"][part]))
+    every = blocks(document, *(step["key"] for part in PARTS for step in document["byHand"][part]))
     text = "\n".join(line for block in every for line in block["commands"])
     done = subprocess.run(["sh", "-n"], input=text, text=True, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -321,7 +323,14 @@ esac
 """
 OTHERS = {
     "ssh": '#!/bin/sh\n[ "$1" = -n ] && shift\nfor last; do :; done\necho "ssh $1 $2 $3" >> "$LOG"\nexec sh -c "$last"\n',
-    "tgtadm": '#!/bin/sh\necho "tgtadm $*" >> "$LOG"\ncase "$*" in *"--op show"*) printf "Target 7: %s\\n" iqn.2026-11.io.dr:east-a:shop:app.root;; esac\n',
+    "tgtadm": '#!/bin/sh\necho "tgtadm $*" >> "$LOG"\ncase "$*" in *"--op show"*) printf "Target 7: %s\\n" iqn.2026-11.io.dr:east-a:shop:app.root;;'
+    ' *"--op new --mode target"*) echo "$*" >> "$LOG.targets";; esac\n'
+    '[ "$3 $4" != "--op show" ] || [ ! -f "$LOG.targets" ] || sed -n "s/.*--tid \\([0-9]*\\).*--targetname \\(.*\\)/Target \\1: \\2/p" "$LOG.targets"\n',
+    # A guest is listed as running for one look after it was told to shut down.
+    "virsh": '#!/bin/sh\nshift 2\necho "virsh $*" >> "$LOG"\ncase "$1 $2" in "shutdown "*) echo "$2" > "$LOG.going";;'
+    ' "list --name") if [ -f "$LOG.going" ]; then cat "$LOG.going"; rm "$LOG.going"; fi;; esac\n',
+    "sleep": "#!/bin/sh\n",
+    "cp": '#!/bin/sh\necho "cp $*" >> "$LOG"\n',
     "zpool": "#!/bin/sh\n",
     "systemctl": "#!/bin/sh\n",
 }
@@ -388,6 +397,82 @@ def test_the_luns_of_the_driver_are_taken_away(typed: Any) -> None:
     assert [line for line in said if "--op delete" in line] == [
         "tgtadm --lld iscsi --op delete --mode target --force --tid 7"
     ]
+
+
+def test_targets_of_another_plan_that_is_moved_by_hand_are_left_alone(typed: Any, tmp_path: Path) -> None:
+    (tmp_path / "log.targets").write_text("--tid 1001 --targetname iqn.2026-11.io.dr:west-a:byhand-crm:crm.root\n")
+    said = typed(*blocks(book(real()), "H5"))
+    numbers = [re.search(r"--tid (\d+)", line) for line in said if line.startswith("tgtadm") and "--tid" in line]
+    assert sorted({found[1] for found in numbers if found}) == ["1002", "1003", "1004"]
+    bound = [line for line in said if "--op bind" in line]
+    assert [line.partition("--tid ")[2] for line in bound] == [
+        "1002 --initiator-name iqn.2026-11.io.dr:west-2",
+        "1003 --initiator-name iqn.2026-11.io.dr:west-2",
+        "1004 --initiator-name iqn.2026-11.io.dr:west-1",
+    ]
+
+
+def test_each_guest_is_waited_for_before_what_is_pasted_behind_it(typed: Any) -> None:
+    document = book(real())
+    *said, out = typed(*blocks(document, "H1")[:1])
+    look = "virsh list --name"
+    assert said == ["virsh shutdown app", look, look, "virsh shutdown db", look, look, "virsh list --all"]
+    assert out == "app still runs\ndb still runs\n"
+    # Its definition goes, and its LUNs, when it is off.
+    *said, out = typed(*blocks(document, "B1"))
+    assert said.index("virsh undefine app-byhand") > max(n for n, line in enumerate(said) if line == look)
+    assert out.startswith("db-byhand still runs\napp-byhand still runs\n")
+
+
+def test_nothing_of_drs_works_beside_a_move_by_hand_and_each_state_has_its_way_back_to_dr(typed: Any) -> None:
+    document = book(real())
+    first = document["byHand"]["steps"][0]
+    assert (first["key"], "before they are given power again" in first["only"]) == ("H0", True)
+    assert any("systemctl disable --now dr-protect" in line for line in first["blocks"][0]["commands"])
+    only = {step["key"]: step["only"] for step in document["byHand"]["steps"]}
+    assert "only when east is known to be stopped" in only["H7"]
+    # Back at east: what dr has there is kept before it is overwritten, and no failover is asked for.
+    said = typed(*blocks(document, "C2")[:-1])
+    assert [line for line in said if line.startswith(("zfs mount", "zfs snapshot"))] == [
+        "zfs mount tank/dr/vols/shop/files",
+        "zfs snapshot tank/dr/vols/shop/files@byhand-before",
+        "zfs mount tank/dr/vols/shop/shop.R10",
+        "zfs snapshot tank/dr/vols/shop/shop.R10@byhand-before",
+    ]
+    copied = [n for n, line in enumerate(said) if line.startswith("cp ")]
+    assert said[copied[0]] == "cp --sparse=always /tank/dr/copies/byhand-files/luns/db.data.img /tank/dr/vols/shop/files/luns/db.data.img"  # fmt: skip
+    assert (len(copied), copied[0] > max(n for n, line in enumerate(said) if line.startswith("zfs snapshot"))) == (
+        3,
+        True,
+    )
+    assert blocks(document, "C2")[-1]["commands"][0] == "dr start shop"
+    ends = [block["where"] for block in blocks(document, "C1")]
+    assert ends[-1] == "array east-a"
+    # Nothing that was made by hand stays, on either side.
+    for keys in ("A4", "C3"):
+        gone = [line for line in typed(*blocks(document, keys)) if line.startswith("zfs destroy")]
+        assert sorted(gone) == sorted(
+            2 * ["zfs destroy -r tank/dr/copies/byhand-files", "zfs destroy -r tank/dr/copies/byhand-shop"]
+            + 2 * [f"zfs destroy tank/dr/vols/shop/{v}@{name}" for v in ("files", "shop.R10") for name in ("byhand-1", "byhand-before")]
+        )  # fmt: skip
+
+
+def test_a_callout_of_the_stack_is_run_by_hand_where_the_stack_would() -> None:
+    def change(doc: dict[str, Any]) -> None:
+        doc["plans"]["shop"]["callouts"] = {
+            "lb": {"after": "move", "by": "pulumi", "command": ["switch", "{{ to_site }}"], "remote": {"host": "lb.example.org", "user": "ops", "port": 2222, "hostKey": "ssh-ed25519 AAAA"}},
+            "hold": {"before": "commit", "command": ["true"]},
+            "warm": {"after": {"tier": 1}, "command": ["true"]},
+        }  # fmt: skip
+
+    document = book(real(change))
+    found = {block["says"].partition(". ")[0]: (block["where"], block["enter"]) for block in blocks(document, "H8")}
+    here = ("your machine", "")
+    assert {said: where for said, where in found.items() if said.startswith("Callout")} == {
+        "Callout hold, before the commit (before H5)": here,
+        "Callout warm, after tier 1 has started (in H7)": here,
+        "Callout lb, after the move (after H7)": ("ops@lb.example.org", "ssh -p 2222 ops@lb.example.org"),
+    }
 
 
 def test_on_the_way_back_the_clones_travel_as_clones_of_the_same_point(typed: Any) -> None:

@@ -23,8 +23,9 @@ __all__ = ["SNAPSHOT", "HandLun", "HandZfs"]
 SNAPSHOT = "byhand-1"
 """The snapshot that is taken by hand."""
 _BACK = "byhand-back"
-_FIRST_TARGET = 1001
-"""Target numbers of what is offered by hand; the driver takes the lowest that are free."""
+_BEFORE = "byhand-before"
+_TARGETS_FROM = 1001
+"""Target numbers of what is offered by hand begin here; the driver takes the lowest that are free."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ class HandZfs:
 
     def offer(self, luns: Sequence[HandLun], initiators: Mapping[HandLun, str]) -> Block:
         """Offer each LUN of the clones to the host that its VM will run on."""
-        lines = [] if self._service == "lio" else [f"{self._sudo}systemctl start tgt"]
-        for number, lun in enumerate(luns):
+        lines = [] if self._service == "lio" else [f"{self._sudo}systemctl start tgt", self._next_target()]
+        for lun in luns:
             name, path = self._iqn(lun, by_hand=True), f"$LUNS/{lun.lun}.img"
             lines.append(f"LUNS=$({self._zfs} get -H -o value mountpoint {self.clone(lun.volume)})/luns")
             if self._service == "lio":
@@ -111,13 +112,22 @@ class HandZfs:
                 said = lio.offering(name, path, initiators[lun], (host, str(port)), None)
                 lines += [f"{self._sudo}targetcli <<END", *said, "exit", "END"]
             else:
-                for step in tgt.offering(_FIRST_TARGET + number, name, path, initiators[lun], None):
-                    lines.append(f"{self._sudo}{_joined(tgt.command(*step))}")
+                # A number that is in use is another plan's target: binding it to this host would give that plan's disk away.
+                lines.append("tid=$(next_target)")
+                for step in tgt.offering(0, name, path, initiators[lun], None):
+                    lines.append(f"{self._sudo}{_joined(_numbered(tgt.command(*step)))}")
         show = "targetcli ls /iscsi" if self._service == "lio" else shlex.join(tgt.command("show", "target"))
         return self._block(
             "Each LUN of the clones, offered to the host that is to run its VM; by hand without a CHAP password.",
             *lines,
             f"{self._sudo}{show}",
+        )
+
+    def _next_target(self) -> str:
+        show = shlex.join(tgt.command("show", "target"))
+        numbers = f"{self._sudo}{show} | sed -n 's/^Target \\([0-9]*\\): .*/\\1/p'"
+        return (
+            f"next_target() {{ echo $(( $({{ echo {_TARGETS_FROM - 1}; {numbers}; }} | sort -n | tail -n 1) + 1 )); }}"
         )
 
     def take_away(self, luns: Iterable[HandLun], *, by_hand: bool = False) -> Block:
@@ -141,7 +151,7 @@ class HandZfs:
 
     def snapshot(self, volumes: Sequence[str]) -> Block:
         return self._block(
-            "A snapshot of what the VMs have left, now that they are off and their LUNs are gone.",
+            "A snapshot of what the VMs have left, now that they are off and their LUNs are gone. Not before: what is written after it does not come along.",
             f'for v in {" ".join(volumes)}; do {self._zfs} snapshot "$(dataset $v)@{SNAPSHOT}"; done',
         )
 
@@ -163,12 +173,21 @@ class HandZfs:
             f"What was written here goes to {peer.name}, as a clone of the same point there. Where {peer.name} has lost that point, leave `-i ...` out: everything is sent then.",
             f"for v in {names}; do {self._zfs} snapshot {self.clone('$v')}@{_BACK}; done",
             f'for v in {names}; do {self._zfs} send -i "$({self._zfs} get -H -o value origin {self.clone("$v")})" {self.clone("$v")}@{_BACK} | {to} "{peer._zfs} receive {peer.clone("$v")}"; done',
+            f'{_ssh_n(to)} "{peer._zfs} list -o name,origin,mounted -r {peer.root}/copies"        # each must be there, and mounted',
+        )
+
+    def set_aside(self, volumes: Sequence[str]) -> Block:
+        """Where dr's volumes are those of before the disaster: open, and what they hold kept."""
+        return self._block(
+            "dr's own volumes, as they were before the move by hand: mounted, and a snapshot of what they hold, which is about to be overwritten.",
+            f'for v in {" ".join(volumes)}; do {self._zfs} mount "$(dataset $v)"; {self._zfs} snapshot "$(dataset $v)@{_BEFORE}"; done',
+            f"{self._zfs} list -t snapshot -o name,used -r {self.root}/vols | grep {_BEFORE}",
         )
 
     def copy_into(self, luns: Sequence[HandLun]) -> Block:
         """What was written by hand, into the volumes that dr has made writable again."""
         return self._block(
-            "With the VM off (dr has started it from the recovery point; `virsh shutdown` it): put the disk as it was left by hand in the place of the one that dr serves.",
+            "With the VMs off: put each disk as it was left by hand in the place of the one that dr serves.",
             *(
                 f'{self._sudo}cp --sparse=always "$({self._zfs} get -H -o value mountpoint {self.clone(lun.volume)})/luns/{lun.lun}.img" '
                 f'"$({self._zfs} get -H -o value mountpoint "$(dataset {lun.volume})")/luns/{lun.lun}.img"'
@@ -178,8 +197,12 @@ class HandZfs:
 
     def remove(self, volumes: Sequence[str]) -> Block:
         return self._block(
-            "When nobody needs what was written by hand any more.",
+            "When nobody needs what was written by hand any more. Snapshots that were taken by hand are no one's to dr: it would keep their room for ever.",
             *(f"{self._zfs} destroy -r {self.clone(volume)}" for volume in volumes),
+            *(
+                f'for v in {" ".join(volumes)}; do {self._zfs} destroy "$(dataset $v)@{name}"; done        # where there is one'
+                for name in (SNAPSHOT, _BEFORE)
+            ),
         )
 
     # -- parts ----------------------------------------------------------------------------------------
@@ -199,9 +222,14 @@ def _newest(name: str) -> str:
     return f'grep -E "/{name}(\\.R[0-9]+)?\\$" | sort -V | tail -n 1'
 
 
+def _numbered(words: Sequence[str]) -> list[str]:
+    """With the number that the shell has found."""
+    return ["$tid" if before == "--tid" else word for before, word in zip(["", *words], words, strict=False)]
+
+
 def _joined(words: Sequence[str]) -> str:
-    """A command line in which paths below $LUNS are still to be filled in."""
-    return " ".join(f'"{word}"' if word.startswith("$LUNS/") else shlex.quote(word) for word in words)
+    """A command line in which paths below $LUNS, and the target's number, are still to be filled in."""
+    return " ".join(f'"{word}"' if word.startswith(("$LUNS/", "$tid")) else shlex.quote(word) for word in words)
 
 
 def _ssh(address: str, keys: object) -> str:

@@ -54,9 +54,16 @@ class HandHost:
     def stop(self, vms: Sequence[str]) -> Block:
         """Shut down VMs of dr's, in this order."""
         return self._block(
-            "Shut the VMs down, in this order, and wait until the list shows none of them running (`virsh destroy NAME` ends one that does not go). One that is elsewhere is said not to be found, or not to run.",
-            *(f"{self._virsh} shutdown {vm}" for vm in vms),
+            "Shut the VMs down, each before the next (`virsh destroy NAME`, in a second session, ends one that does not go). One that is elsewhere is said not to be found, or not to run. The list must show none of them running.",
+            *(line for vm in vms for line in self._shut_down(vm)),
             f"{self._virsh} list --all",
+        )
+
+    def _shut_down(self, vm: str) -> tuple[str, str]:
+        """And wait: what is pasted behind it must not come while the guest still writes."""
+        return (
+            f"{self._virsh} shutdown {vm}",
+            f"while {self._virsh} list --name | grep -qx {vm}; do echo {vm} still runs; sleep 3; done",
         )
 
     def define(self, definition: VmDefinition) -> Block:
@@ -74,18 +81,20 @@ class HandHost:
             f"{self._virsh} define {file}",
         )
 
-    def start(self, vm: str) -> Block:
+    def start(self, vm: str, says: str = "") -> Block:
         return self._block(
-            f"Start VM {vm}.", f"{self._virsh} start {name_of(vm)}", f"{self._virsh} domstate {name_of(vm)}"
+            f"Start VM {vm}{says}.", f"{self._virsh} start {name_of(vm)}", f"{self._virsh} domstate {name_of(vm)}"
         )
 
-    def end(self, vms: Sequence[str]) -> Block:
+    def end(self, definitions: Sequence[VmDefinition]) -> Block:
         """Shut down and forget VMs that were started by hand."""
+        names = [name_of(definition.vm) for definition in definitions]
         return self._block(
-            "Shut down what was started by hand, in this order; when the list shows none of it running, forget it.",
-            *(f"{self._virsh} shutdown {name_of(vm)}" for vm in vms),
+            "Shut down what was started by hand, each before the next (`virsh destroy NAME`, in a second session, ends one that does not go), then forget it. The list must show none of it.",
+            *(line for name in names for line in self._shut_down(name)),
+            *(f"{self._virsh} undefine {name}" for name in names),
+            *(line for definition in definitions for line in self._log_out(definition)),
             f"{self._virsh} list --all",
-            *(f"{self._virsh} undefine {name_of(vm)}" for vm in vms),
         )
 
     def address(self, vm: str, nics: Sequence[NicDefinition]) -> Block | None:
@@ -115,16 +124,23 @@ class HandHost:
 
     def _log_in(self, definition: VmDefinition) -> list[str]:
         """With `disks: block` the host itself logs in to the LUNs first."""
-        if not self.block_devices:
-            return []
         lines = []
-        for disk in definition.disks:
-            portal, name, _ = disk.target.removeprefix("iscsi://").split("/")
+        for portal, name in self._of_the_host(definition):
             lines += [
                 f"iscsiadm -m discovery -t sendtargets -p {portal}",
                 f"iscsiadm -m node -T {name} -p {portal} --login",
             ]
         return lines
+
+    def _log_out(self, definition: VmDefinition) -> list[str]:
+        return [f"iscsiadm -m node -T {name} -p {portal} --logout" for portal, name in self._of_the_host(definition)]
+
+    def _of_the_host(self, definition: VmDefinition) -> list[tuple[str, str]]:
+        """(portal, target) of the LUNs to which the host itself logs in."""
+        if not self.block_devices:
+            return []
+        parts = [disk.target.removeprefix("iscsi://").split("/") for disk in definition.disks]
+        return [(portal, name) for portal, name, _ in parts]
 
     def _block(self, says: str, *lines: str) -> Block:
         return Block(f"host {self.name}", lines, says, self.enter)

@@ -70,14 +70,32 @@ def _row(topology: Topology, plan: str, hook: Hook, move: Move) -> dict[str, Any
     return {**known, "kind": "prompt", "text": text, "otherwise": f"{answer}, or --stop; nobody: {hook.default}"}
 
 
-def callouts_by_hand(topology: Topology, plan: str, kind: str, move: Move) -> tuple[Block, ...]:
+_STEPS: Mapping[str, tuple[str, str]] = {
+    "stop": ("H1", "B1"), "fence": ("H2", "B1"), "transfer": ("H3", "B2"), "break": ("H4", "B2"), "scan": ("H5", "B3"), "commit": ("H5", "B3"),
+    "start": ("H7", "B5"),
+}  # fmt: skip
+"""The step by hand that each phase is a part of, on the way there and back; what has none of its own, the step that it stands before."""
+_NO_STEP = ("scan", "commit")
+
+
+def callouts_by_hand(topology: Topology, plan: str, kind: str, move: Move, *, back: bool = False) -> tuple[Block, ...]:
     """Each of them as its executor would run it, with its secrets read from where they are referred to, and a question for each prompt."""
     named = kind_of(topology.plans[plan], kind, move.to_site)
-    return tuple(_block(topology, plan, hook, move) for hook in _hooks(topology, plan, named))
+    return tuple(_block(topology, plan, hook, move, back=back) for hook in _hooks(topology, plan, named))
 
 
-def _block(topology: Topology, plan: str, hook: Hook, move: Move) -> Block:
-    when = str(hook.place)
+def _by_hand(place: Place, *, back: bool) -> str:
+    """Where it comes among the steps by hand: `before H5`, `in H7`."""
+    if place.phase == "move":
+        return f"after {_STEPS['start'][back]}" if place.when == "after" else f"before {'B1' if back else 'H1'}"
+    step = _STEPS[place.phase][back]
+    if place.tier is not None or place.vm is not None:
+        return f"in {step}"
+    return f"before {step}" if place.phase in _NO_STEP else f"{place.when} {step}"
+
+
+def _block(topology: Topology, plan: str, hook: Hook, move: Move, *, back: bool) -> Block:
+    when = f"{hook.place} ({_by_hand(hook.place, back=back)})"
     try:
         if isinstance(hook, PromptSpec):
             asked = render_prompt(topology, plan, hook.name, move)
@@ -102,10 +120,13 @@ def _block(topology: Topology, plan: str, hook: Hook, move: Move) -> Block:
     if made.script is not None:
         lines += ["cat > script <<'END-OF-SCRIPT'", *made.script.rstrip("\n").split("\n"), "END-OF-SCRIPT"]
         words.append("script")
+    remote = hook.remote
+    port = ["-p", str(remote.port)] if remote is not None and remote.port != 22 else []
     return Block(
-        "your machine",
+        f"{remote.user}@{remote.host}" if remote is not None else "your machine",
         (*lines, shlex.join(words)),
         f"Callout {hook.name}, {when}. Its secrets are read from where the topology says that they are.",
+        shlex.join(["ssh", *port, f"{remote.user}@{remote.host}"]) if remote is not None else "",
     )
 
 

@@ -96,7 +96,12 @@ class Runbook:
                         }
                         for step in steps
                     ]
-                    for part, steps in (("steps", hands.steps), ("back", hands.back), ("after", hands.after))
+                    for part, steps in (
+                        ("steps", hands.steps),
+                        ("back", hands.back),
+                        ("after", hands.after),
+                        ("afterBack", hands.after_back),
+                    )
                 },
             },
             "withoutHands": self.no_hands,
@@ -121,7 +126,7 @@ def runbook(topology: Topology, plan: str, target: str | None, known: Known, mad
         to,
         known.hosts,
         callouts=callouts_by_hand(topology, plan, "disaster", away),
-        callouts_back=callouts_by_hand(topology, plan, "planned", home),
+        callouts_back=callouts_by_hand(topology, plan, "planned", home, back=True),
     )
     book = Moves(topology, plan, source, to, known, by_hand=hands is not None)
     return Runbook(

@@ -15,6 +15,7 @@ from dr_provider.model.byhand import Block
 from dr_provider.model.records import Owner
 from dr_provider.model.remap import card_at
 from dr_provider.model.topology import HostSpec, Topology
+from dr_provider.model.units import format_duration
 from dr_provider.model.vm import DiskAttachment, NicDefinition, VmDefinition
 
 __all__ = ["HandStep", "Hands", "by_hand", "can_be_moved_by_hand", "likely_hosts"]
@@ -32,13 +33,15 @@ class HandStep:
 
 @dataclass(frozen=True)
 class Hands:
-    """The move from `source` to `target` by hand, the way back, and what is done when dr can be run again. `hosts`: by VM, those that the commands name."""
+    """The move from `source` to `target` by hand, the way back, and what is done when dr can be run again: `after` while it runs at `target` by
+    hand, `after_back` once it runs at `source` by hand again. `hosts`: by VM, those that the commands name."""
 
     source: str
     target: str
     steps: tuple[HandStep, ...]
     back: tuple[HandStep, ...]
     after: tuple[HandStep, ...]
+    after_back: tuple[HandStep, ...]
     hosts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -82,14 +85,16 @@ def by_hand(
     if not can_be_moved_by_hand(topology, plan):
         return None
     here, there = _Side(topology, plan, source, known), _Side(topology, plan, target, known)
+    sure = f"only when {source} is known to be stopped: H1 and H2 are done, or somebody there has seen that its power is off; two sides that both write are the worst that can happen"
     steps = [
+        HandStep("H0", "Switch off what of dr works by itself", (_SERVICES_OFF,), f"also on machines of {source} that are dark now, before they are given power again: dr knows nothing of a move by hand, and would start the VMs at {source}"),
         HandStep("H1", f"Stop the VMs at {source}", tuple(here.stop()), f"only where hosts of {source} answer"),
         HandStep("H2", f"Take the LUNs away at {source}", tuple(here.take_away()), f"only where an array of {source} answers"),
         HandStep("H3", f"Bring the last state from {source} to {target}", tuple(here.send(there)), f"only after H1 and H2, and where the arrays of {source} reach those of {target}"),
         HandStep("H4", "Choose the recovery point, and open it for writing", tuple(there.open()), there.one_point()),
         HandStep("H5", f"Offer the LUNs to the hosts of {target}", tuple(there.offer())),
         HandStep("H6", f"Define the VMs at {target}", tuple(there.define())),
-        HandStep("H7", f"Start the VMs at {target}, tier by tier", tuple(there.start())),
+        HandStep("H7", f"Start the VMs at {target}, tier by tier", tuple(there.start()), sure),
     ]  # fmt: skip
     if callouts:
         steps.append(HandStep("H8", "Callouts and prompts, each at its place among the steps above", callouts))
@@ -98,8 +103,8 @@ def by_hand(
         HandStep("B2", f"Send what was written at {target} to {source}", tuple(there.send_back(here))),
         HandStep("B3", f"Offer the LUNs to the hosts of {source}", tuple(here.offer())),
         HandStep("B4", f"Define the VMs at {source}", tuple(here.define())),
-        HandStep("B5", f"Start the VMs at {source}, tier by tier", tuple(here.start())),
-    ]
+        HandStep("B5", f"Start the VMs at {source}, tier by tier", tuple(here.start()), f"only when B1 and B2 have ended well: nothing of the plan runs at {target}"),
+    ]  # fmt: skip
     if callouts_back:
         back.append(HandStep("B6", "Callouts and prompts, each at its place among the steps above", callouts_back))
     word = '--force "EPOCH: REASON"'
@@ -110,23 +115,33 @@ def by_hand(
         ),
         "The same move by dr: it takes the plan to where it runs, and starts its VMs from the recovery point.",
     )
-    off = Block(
-        f"hosts of {target}",
-        tuple(f"virsh -c qemu:///system shutdown {vm}" for vm in reversed(topology.plans[plan].members)),
-        "Shut down what dr has started: its disks are about to be exchanged.",
-    )
     on = Block(
         "your machine",
         (f"dr start {plan}", f"dr protect {plan} --now", "dr status"),
-        "Start the VMs with what was written by hand, and protect that.",
+        "Start the VMs with what was written by hand, and protect that. Then switch on what H0 has switched off.",
     )
     after = [
         HandStep("A1", f"End what was started by hand at {target}, before dr starts anything", tuple(there.end())),
-        HandStep("A2", f"Let dr take the plan to {target}", (forward, off)),
+        HandStep("A2", f"Let dr take the plan to {target}, and shut down what it has started: the disks are about to be exchanged", (forward, *there.stop())),
         HandStep("A3", "Put the disks that were written by hand in the place of dr's", (*there.copy_into(), on)),
-        HandStep("A4", "Remove the clones, when nobody needs them any more", tuple(there.remove())),
-    ]
-    return Hands(source, target, tuple(steps), tuple(back), tuple(after), there.hosts)
+        HandStep("A4", "Remove the clones, when nobody needs them any more", (*there.remove(), *here.remove())),
+    ]  # fmt: skip
+    after_back = [
+        HandStep("C1", f"End what was started by hand at {source}, before dr starts anything", tuple(here.end())),
+        HandStep("C2", "Put the disks that were written by hand in the place of dr's", (*here.copy_into(set_aside=True), on)),
+        HandStep("C3", "Remove the clones, when nobody needs them any more", (*here.remove(), *there.remove())),
+    ]  # fmt: skip
+    return Hands(source, target, tuple(steps), tuple(back), tuple(after), tuple(after_back), there.hosts)
+
+
+_SERVICES_OFF = Block(
+    "every machine that has a service or a schedule of dr's",
+    (
+        "systemctl list-unit-files 'dr-*'",
+        "systemctl disable --now dr-protect        # dr protect --watch; schedules of CI and cron, too",
+    ),
+    "`dr protect --watch` and schedules in CI (protect, drift, drill, apply) repair what they find, and would start VMs that were stopped by hand. A guard (`dr guard`) only stops VMs: leave it.",
+)
 
 
 class _Side:
@@ -191,13 +206,16 @@ class _Side:
                 if both := [volume for volume in volumes if volume in theirs]:
                     yield array.send_back(both, peer)
 
-    def copy_into(self) -> Iterator[Block]:
+    def copy_into(self, *, set_aside: bool = False) -> Iterator[Block]:
         for array, volumes in self._arrays():
             yield array.functions()
+            if set_aside:
+                yield array.set_aside(volumes)
             yield array.copy_into([lun for lun, _ in self._luns(volumes)])
 
     def remove(self) -> Iterator[Block]:
         for array, volumes in self._arrays():
+            yield array.functions()
             yield array.remove(volumes)
 
     # -- hosts ----------------------------------------------------------------------------------------
@@ -223,16 +241,17 @@ class _Side:
 
     def start(self) -> Iterator[Block]:
         """VM by VM in tier order, each with its addresses and its health: those behind it wait for it."""
-        for vm in self._plan.members:
-            host, definition, spec = self._host(vm), self._definition(vm), self._topology.vms[vm]
-            yield host.start(vm)
+        for number, vm in ((number, vm) for number, tier in enumerate(self._plan.tiers, 1) for vm in tier.members):
+            host, definition, spec = self._host(vm), self._definition(vm), self._topology.vms[vm].there(self._site)
+            delay = f", {format_duration(spec.start_delay)} after its turn has come" if spec.start_delay else ""
+            yield host.start(vm, f", of tier {number}{delay}")
             if (address := host.address(vm, definition.nics)) is not None:
                 yield address
             yield host.look(vm, definition.nics, spec.health)
 
     def end(self) -> Iterator[Block]:
         for name, vms in self._by_host().items():
-            yield HandHost(self._topology.hosts[name]).end(tuple(reversed(vms)))
+            yield HandHost(self._topology.hosts[name]).end([self._definition(vm) for vm in reversed(vms)])
         for array, volumes in self._arrays():
             yield array.take_away([lun for lun, _ in self._luns(volumes)], by_hand=True)
 

@@ -156,7 +156,7 @@ class Moves:
     def _hands(self, *keys: str, back: bool = False) -> tuple[str, ...]:
         if not self._by_hand:
             return ()
-        ways = {"H1": "B1", "H2": "B1", "H3": "B2", "H4": "B2", "H5": "B3", "H6": "B4", "H7": "B5"}
+        ways = {"H0": "H0", "H1": "B1", "H2": "B1", "H3": "B2", "H4": "B2", "H5": "B3", "H6": "B4", "H7": "B5"}
         return tuple(dict.fromkeys(ways[key] for key in keys)) if back else keys
 
     def _steps(self, source: str, target: str, *, planned: bool, back: bool = False) -> Iterator[Step]:
@@ -169,14 +169,14 @@ class Moves:
         if not planned:
             yield Step(
                 f"Make sure that {source} is stopped",
-                f"Phone, power, hands. A silent site may be running, and two sides that both write are the worst that can happen. Whoever has made sure gives the word; reason and name go on record. By hand the same holds: nothing below before {source} is known to be off.",
+                f"Phone, power, hands. A silent site may be running, and two sides that both write are the worst that can happen. Whoever has made sure gives the word; reason and name go on record. By hand the same holds: no VM is started at {target} before {source} is known to be off.",
             )
         yield Step(
             "Keep room", f"CPUs and memory are kept on the hosts of {target} for every VM.", ("end-drill", "reserve")
         )
         yield Step(
             "Claim", "The next epoch is claimed on every array that answers, before anything is changed. Until the commit `dr abort` calls all of it off. By hand: agree by phone that nobody else is at it, with dr, Pulumi or by hand.",
-            ("claim",),
+            ("claim",), hands("H0"),
         )  # fmt: skip
         reverse = " then ".join(", ".join(reversed(tier.members)) for tier in reversed(plan.tiers))
         yield Step(
