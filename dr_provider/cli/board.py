@@ -14,7 +14,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from dr_provider.cli.paper import span
-from dr_provider.cli.show_move import KINDS
+from dr_provider.cli.show_move import KINDS, way
 from dr_provider.model import stopping
 
 if TYPE_CHECKING:
@@ -66,10 +66,9 @@ def lines(course: Course, spec: PlanSpec, now: float, room: int, width: int) -> 
 
 def _title(course: Course, now: float) -> Line:
     decision = course.decision
-    way = f", {decision.from_site or 'nowhere'} -> {decision.to_site}" if decision.from_site != decision.to_site else ""
     about = f" of about {span(decision.estimate)}" if decision.estimate is not None else ""
     return (
-        f"{decision.plan}: {KINDS.get(decision.kind, decision.kind)}{way}: {span(int(now - course.began))}{about}",
+        f"{decision.plan}: {KINDS.get(decision.kind, decision.kind)}{way(decision.from_site, decision.to_site)}: {span(int(now - course.began))}{about}",
         "bold",
     )
 

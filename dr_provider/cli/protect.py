@@ -16,6 +16,7 @@ from dr_provider.cli.names import PlanArgument, plan_named
 from dr_provider.cli.paper import Paper
 from dr_provider.model import stopping
 from dr_provider.model.errors import BadInput
+from dr_provider.model.units import counted
 
 __all__ = ["add"]
 
@@ -80,7 +81,7 @@ def _show(paper: Paper, documents: Mapping[str, Mapping[str, Any]]) -> None:
         said = []
         if document["repaired"]:
             # Each of them was a line of progress.
-            said.append(f"put right what the last move left ({len(document['repaired'])} steps)")
+            said.append(f"put right what was not as it should be ({counted(len(document['repaired']), 'step')})")
         if document["point"]:
             said.append(f"took recovery point {document['point']} ({document['level']})")
         if document["sent"]:
@@ -102,7 +103,7 @@ def _sent(transfers: list[Mapping[str, Any]]) -> str:
 
     volumes, targets = len({t["volume"] for t in transfers}), sorted({t["to"] for t in transfers})
     size = format_size(sum(t["bytes"] for t in transfers))
-    return f"sent {size} of {volumes} volume{'s' if volumes > 1 else ''} to {', '.join(targets)}"
+    return f"sent {size} of {counted(volumes, 'volume')} to {', '.join(targets)}"
 
 
 def add(app: typer.Typer) -> None:

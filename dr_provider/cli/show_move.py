@@ -8,7 +8,7 @@ from typing import Any
 from dr_provider.cli.paper import Paper, span
 from dr_provider.cli.show_status import show_vms
 
-__all__ = ["KINDS", "decision", "outcome", "stands"]
+__all__ = ["KINDS", "decision", "outcome", "stands", "way"]
 
 KINDS = {
     "none": "nothing to do",
@@ -27,13 +27,11 @@ _ON_ONE_SCREEN = 40
 def decision(paper: Paper, document: Mapping[str, Any], *, whole: bool) -> None:
     """What is about to happen. `whole`: every action, however many there are."""
     refused, actions = document["refused"], document["actions"]
-    way = ""
-    if document.get("to"):
-        way = f", {document['from'] or 'nowhere'} -> {document['to']}"
+    where = way(document["from"], document.get("to"))
     kind = "refused" if refused else KINDS.get(document["kind"], document["kind"])
     if refused and document["kind"] != "none":
         kind = f"{KINDS.get(document['kind'], document['kind'])}, refused"
-    paper.line(f"Plan {document['plan']}: {kind}{way}", "bold red" if refused else "bold")
+    paper.line(f"Plan {document['plan']}: {kind}{where}", "bold red" if refused else "bold")
     if actions and document["kind"] in ("planned", "disaster", "resolve", "rollback"):
         paper.pairs(
             [
@@ -64,6 +62,13 @@ def decision(paper: Paper, document: Mapping[str, Any], *, whole: bool) -> None:
             "warnings": [w for w in document["warnings"] if w.partition(": ")[2] not in reasons or not refused],
         },
     )
+
+
+def way(origin: str | None, target: str | None) -> str:
+    """The end of a title: from where to where, or just where, if nothing is left."""
+    if target is None:
+        return ""
+    return f", at {target}" if origin in (None, target) else f", {origin} -> {target}"
 
 
 def addresses(paper: Paper, document: Mapping[str, Any], *, whole: bool) -> None:

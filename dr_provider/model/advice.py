@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dr_provider.model.checks_callouts import unaddressed
 from dr_provider.model.errors import Problem
-from dr_provider.model.problems import listed, path_text
+from dr_provider.model.problems import Path, listed, path_text
 from dr_provider.model.topology import NicSpec, PlanSpec, Topology
 
 __all__ = ["advice"]
 
 
 def advice(topology: Topology) -> tuple[Problem, ...]:
-    """Warnings on a topology that is valid, in the order of its plans and VMs."""
-    return tuple(
-        Problem(path_text(("vms", vm, "nics", index, *where)), message)
+    """Warnings on a topology that is valid, in the order of its plans and VMs; then those on callouts and prompts."""
+    cards: Iterator[tuple[Path, str]] = (
+        (("vms", vm, "nics", index, *where), message)
         for plan in topology.plans.values()
         for vm in plan.members
         for index, nic in enumerate(topology.vms[vm].nics)
         for where, message in (*_half_static(plan, nic), *_named_in_drills(nic))
     )
+    return tuple(Problem(path_text(path), message) for path, message in (*cards, *unaddressed(topology)))
 
 
 def _half_static(plan: PlanSpec, nic: NicSpec) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from dr_provider.model.build import Draft
 from dr_provider.model.build_callouts import MOVES
@@ -14,7 +15,7 @@ from dr_provider.model.topology import PlanSpec, Topology
 if TYPE_CHECKING:
     from dr_provider.model.templates import TemplateFault
 
-__all__ = ["check", "check_templates"]
+__all__ = ["check", "check_templates", "unaddressed"]
 
 
 def check(draft: Draft, report: Report) -> None:
@@ -152,6 +153,58 @@ def _template(
 
 def _in_place(text: str, fault: TemplateFault) -> str:
     return f"line {fault.line} of it: {fault.reason}" if "\n" in text.strip() else fault.reason
+
+
+def unaddressed(topology: Topology) -> Iterator[tuple[Path, str]]:
+    """Where a template would write the word None for an address that a VM has not: (path, what is so)."""
+    for plan in topology.plans.values():
+        for hook in _all(plan):
+            for path, source, text in _templates(plan, hook):
+                lacking: dict[str, dict[str, None]] = {}
+                for vm, site in _unaddressed(topology, plan, hook, source, text):
+                    lacking.setdefault(site, {})[vm] = None
+                for site, vms in lacking.items():
+                    what = f"VM {listed(vms)} has" if len(vms) == 1 else f"VMs {listed(vms)} have"
+                    yield (
+                        path,
+                        f"{what} no static address at {site}, so the word None would stand there; give it one, or ask for it: {{% if ... %}}",
+                    )
+
+
+def _unaddressed(
+    topology: Topology, plan: PlanSpec, hook: CalloutSpec | PromptSpec, source: str, text: str
+) -> Iterator[tuple[str, str]]:
+    """(VM, site): with an address there, the template would say None less often than it does."""
+    from dr_provider.model.templates import TemplateFault, render
+
+    told = set[tuple[str, str]]()
+    for move in _samples(plan, hook):
+        try:
+            nothings = render(text, move_data(topology, plan.name, move, hook), source).count("None")
+            for site, keys in ((move.to_site, ("ip", "address")), (str(move.from_site), ("from_ip",))):
+                for vm in plan.members if nothings else ():
+                    data = move_data(topology, plan.name, move, hook)
+                    if (vm, site) in told or not _fill(data, vm, keys):
+                        continue
+                    if render(text, data, source).count("None") < nothings:
+                        told.add((vm, site))
+                        yield vm, site
+        except TemplateFault:
+            return  # of a stored topology; a file's templates can be rendered
+
+
+def _fill(data: dict[str, Any], vm: str, keys: Iterable[str]) -> bool:
+    """Put an address where the VM has none; whether there was such a place."""
+    there = data["vms"][vm]
+    lacking = [
+        (each, key)
+        for each in (there, *there["nics"], *(name for name in data["names"] if name["vm"] == vm))
+        for key in keys
+        if each.get(key, "") is None
+    ]
+    for each, key in lacking:
+        each[key] = "192.0.2.1"
+    return bool(lacking)
 
 
 def _samples(plan: PlanSpec, hook: CalloutSpec | PromptSpec) -> list[Move]:

@@ -44,6 +44,8 @@ _ANNOTATIONS = frozenset({"description", "default", "examples"})
 _MAY_BE_SECRET = ("credential reference", "environment value", "S3 URL", "libvirt URI")
 _SUCH_AS = {"tcp": "tcp: 5432", "before": "after: move", "tier": "tier: 1"}
 """By the first of two keys of which one must be given."""
+_REFERENCES = {"env": "NAME", "file": "/PATH"}
+_TIER_OR_VM = re.compile(r"(tier|vm)\W+([a-z0-9-]+)")
 _TYPES = {
     "object": "a mapping",
     "array": "a list",
@@ -136,8 +138,15 @@ def _sentences(error: ValidationError) -> Iterator[tuple[Path, str]]:
         case "additionalProperties":
             known = within.get("properties", {})
             for key in value:
-                if key not in known:
+                if key in _REFERENCES and within.get("title") == "value":
+                    yield (
+                        path,
+                        f'a reference is one text, such as "{key}:{_REFERENCES[key]}"; what is no secret is written {{value: TEXT}}',
+                    )
+                elif key not in known:
                     yield (*path, key), _unknown_key(key, known, str(within.get("title", "mapping")))
+        case "required" if within.get("title") == "value" and _REFERENCES.keys() & set(value):
+            return  # the key that is there is the fault
         case "required":
             for key in wanted:
                 if key not in value:
@@ -151,7 +160,7 @@ def _sentences(error: ValidationError) -> Iterator[tuple[Path, str]]:
         case "title":
             yield path, f"found {show(value)}; {error.message}"
         case "enum":
-            yield path, _not_one_of(path, value, wanted)
+            yield path, _not_one_of(path, value, wanted, str(within.get("title")))
         case "const":
             yield path, _not_const(path, value, wanted)
         case "not":
@@ -206,7 +215,7 @@ def _wrong_type(value: object, wanted: str | list[str], within: Mapping[str, Any
     return f"found {show(value)}; wanted {right}{quotes}"
 
 
-def _not_one_of(path: Path, value: object, wanted: list[str]) -> str:
+def _not_one_of(path: Path, value: object, wanted: list[str], title: str) -> str:
     if path[-1:] == ("driver",) and path[0] in ("arrays", "hosts") and isinstance(value, str):
         kind = "array" if path[0] == "arrays" else "host"
         built = listed(wanted)
@@ -217,8 +226,15 @@ def _not_one_of(path: Path, value: object, wanted: list[str]) -> str:
             return f"driver {value} is one of {other}s, not of {kind}s, and is not built yet; built: {built}"
         near = did_you_mean(value, wanted)
         return f"there is no driver {show(value)}{near if 'mean' in near else ''}; built: {built}"
-    near = did_you_mean(value, wanted) if isinstance(value, str) else ""
-    return f"found {show(value)}; wanted {listed(wanted, 'or')}{near if 'mean' in near and len(wanted) > 1 else ''}"
+    near = did_you_mean(value, wanted) if isinstance(value, str) and len(wanted) > 1 else ""
+    hint = near if "mean" in near else _part(str(value)) if title == "phase" else ""
+    return f"found {show(value)}; wanted {listed(wanted, 'or')}{hint}"
+
+
+def _part(value: str) -> str:
+    """The end of a sentence about a place that is no phase: it may have been meant as a tier or a VM."""
+    meant = _TIER_OR_VM.fullmatch(value.strip())
+    return f"; did you mean {{{meant[1]}: {meant[2]}}}?" if meant else "; a tier is {tier: 1}, a VM {vm: NAME}"
 
 
 def _not_const(path: Path, value: object, wanted: object) -> str:

@@ -26,6 +26,7 @@ KEPT = 8 << 10
 """Bytes of output that are kept: the last ones."""
 _LATE = 15.0
 """Seconds after its time-out in which the supervisor must have ended a command."""
+_BEGAN = "began "
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 
@@ -85,24 +86,26 @@ def run_child(
         theirs.close()
         assert process.stdout is not None
         with process.stdout as stream:
-            said, output = _listen(ours, stream.fileno(), time.monotonic() + seconds + _LATE, KEPT + mask.margin)
-            if not said:
-                with suppress(OSError):
-                    os.killpg(process.pid, signal.SIGKILL)
+            until = time.monotonic() + seconds + _LATE
+            how, output = _listen(process.pid, ours, stream.fileno(), until, KEPT + mask.margin)
             process.wait()
-    return _ended(said, _kept(output, mask), mask)
+    return _ended(how, _kept(output, mask), mask)
 
 
-def _listen(status: socket.socket, stream: int, until: float, most: int) -> tuple[str, bytearray]:
-    """The supervisor's line (empty: there is none), and the last bytes of the output, with one more where there were others."""
-    said, output = "", bytearray()
+def _listen(supervisor: int, status: socket.socket, stream: int, until: float, most: int) -> tuple[str, bytearray]:
+    """How the supervisor says that the command ended (empty: it cannot say any more, and both were killed), and the last bytes of the output,
+    with one more where there were others."""
+    told, output = "", bytearray()
     with selectors.DefaultSelector() as watched:
         watched.register(status, selectors.EVENT_READ)
         watched.register(stream, selectors.EVENT_READ)
         while watched.get_map():
             ready = watched.select(max(0.0, until - time.monotonic()))
             if not ready:
-                break  # in the kernel's hands: nothing can be waited for any longer
+                # In the kernel's hands: nothing can be waited for any longer.
+                if status in watched.get_map():
+                    _kill(supervisor, told)
+                break
             for key, _ in ready:
                 if key.fileobj == stream:
                     chunk = os.read(stream, 1 << 16)
@@ -110,12 +113,28 @@ def _listen(status: socket.socket, stream: int, until: float, most: int) -> tupl
                     del output[: max(0, len(output) - most - 1)]
                     if not chunk:
                         watched.unregister(stream)
+                elif chunk := status.recv(1 << 12):
+                    told += chunk.decode("utf-8", "replace")
                 else:
-                    said = status.recv(1 << 12).decode("utf-8", "replace")
                     watched.unregister(status)
+                    if not _end(told):
+                        _kill(supervisor, told)
                     # All who could write are gone; what they wrote stands in the pipe.
                     until = min(until, time.monotonic() + 1.0)
-    return said, output
+    return _end(told), output
+
+
+def _end(told: str) -> str:
+    """Of the supervisor's lines the one on how the command ended; empty: there is none."""
+    return next((line for line in told.splitlines() if not line.startswith(_BEGAN)), "")
+
+
+def _kill(supervisor: int, told: str) -> None:
+    """The supervisor, and the process group of its command: nobody else would end that any more."""
+    began = [int(line.removeprefix(_BEGAN)) for line in told.splitlines() if line.startswith(_BEGAN)]
+    for group in (supervisor, *began):
+        with suppress(OSError):
+            os.killpg(group, signal.SIGKILL)
 
 
 def _kept(output: bytearray, mask: Mask) -> str:
@@ -127,8 +146,8 @@ def _kept(output: bytearray, mask: Mask) -> str:
     return plain(text.strip())
 
 
-def _ended(said: str, output: str, mask: Mask) -> Ended:
-    how, _, rest = said.partition(" ")
+def _ended(line: str, output: str, mask: Mask) -> Ended:
+    how, _, rest = line.partition(" ")
     if how == "exit" or how == "signal":
         return Ended("exit" if how == "exit" else "signal", int(rest), output=output)
     if how == "missing":

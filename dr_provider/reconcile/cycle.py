@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dr_provider.model import keys
+from dr_provider.model.units import counted
 from dr_provider.protection.retention import Prune
 from dr_provider.reconcile.world import World
 
@@ -55,7 +56,7 @@ class ProtectOutcome:
         if self.sent:
             moved = sum(transfer.bytes for transfer in self.sent) / 2**20
             targets = ", ".join(sorted({transfer.target for transfer in self.sent}))
-            parts.append(f"sent {len({t.volume for t in self.sent})} volumes to {targets} ({moved:.1f} MiB)")
+            parts.append(f"sent {counted(len({t.volume for t in self.sent}), 'volume')} to {targets} ({moved:.1f} MiB)")
         if self.pruned:
             parts.append(f"pruned {len(self.pruned)}")
         parts += self.drills

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from dr_provider.model.state import HostState
 from dr_provider.model.topology import VmSpec
+from dr_provider.model.units import counted
 from dr_provider.reconcile.view import PlanView
 
 __all__ = ["Placement", "Room", "place", "reservation_tag", "room_of"]
@@ -132,4 +133,4 @@ def _why(vm: VmSpec, site: str, answering: Mapping[str, HostState], silent: list
     if not answering:
         return f"VM {vm.name}: no host that the plan allows at {site} answers{said}"
     gib = vm.memory / 2**30
-    return f"VM {vm.name}: wanted {vm.cpus} CPUs and {gib:.3g} GiB at {site}, and none of {', '.join(sorted(answering))} has that left{said}"
+    return f"VM {vm.name}: wanted {counted(vm.cpus, 'CPU')} and {gib:.3g} GiB at {site}, and none of {', '.join(sorted(answering))} has that left{said}"

@@ -69,6 +69,22 @@ def test_what_it_says(steps: dict[str, str], wanted: list[str], spec: PlanSpec) 
         assert any(part in line for line in said), said
 
 
+@pytest.mark.parametrize(
+    ("origin", "target", "wanted"),
+    [
+        ("east", "west", "a move after a disaster, east -> west: "),
+        (None, "west", "a move after a disaster, at west: "),
+        ("west", "west", "a move after a disaster, at west: "),
+        (None, None, "a move after a disaster: "),
+    ],
+)
+def test_what_leaves_nothing_is_somewhere_all_the_same(
+    origin: str | None, target: str | None, wanted: str, spec: PlanSpec
+) -> None:
+    decision = replace(DECISION, from_site=origin, to_site=target)
+    assert lines(Course(decision, 88.0), spec, 100.0, 40, 100)[0][0].startswith(f"shop: {wanted}")
+
+
 def test_many_vms_are_a_line_a_tier(spec: PlanSpec) -> None:
     steps = {"attach:db": ("failed", 90.0), "start:db": ("skipped", 90.0), "attach:app": ("done", 90.0)}
     said = [line for line, _ in lines(Course(DECISION, 88.0, steps), spec, 100.0, 4, 200)]

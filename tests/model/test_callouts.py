@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from dr_provider.model import callout_records
+from dr_provider.model.advice import advice
 from dr_provider.model.callout_specs import Place
 from dr_provider.model.callouts import Move, render_callout, render_prompt, shown
 from dr_provider.model.codec import dump, load
@@ -56,6 +57,9 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("form", one(after={"tier": 1, "vm": "db"}), "callouts.a.after: gives both tier and vm"),
     ("form", one(after="comit"), "callouts.a.after: found comit; wanted move, stop, fence, transfer, break, scan, commit or start; did you mean commit?"),
     ("place", one(after={"tier": 4}), "callouts.a.after.tier: plan shop has no tier 4; its tiers are 1 to 3"),
+    ("form", one(after="vm:web"), "callouts.a.after: found vm:web; wanted move, stop, fence, transfer, break, scan, commit or start; did you mean {vm: web}?"),
+    ("form", one(before="tier 2"), 'callouts.a.before: found "tier 2"; wanted move, stop, fence, transfer, break, scan, commit or start; did you mean {tier: 2}?'),
+    ("form", one(before="web"), "callouts.a.before: found web; wanted move, stop, fence, transfer, break, scan, commit or start; a tier is {tier: 1}, a VM {vm: NAME}"),
     ("form", one(after={"tier": 0}), "callouts.a.after.tier: found the number 0; wanted a whole number from 1 to 1000"),
     ("place", one(before={"vm": "bd"}), "callouts.a.before.vm: there is no VM bd; known: app, db and web"),
     ("form", one(command=[]), "callouts.a.command: is empty; wanted at least one entry"),
@@ -79,6 +83,8 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("template", one(by="pulumi", command=["{{ to_sit }}"]), "callouts.a.command[0]: there is no to_sit; did you mean to_site?"),
     ("form", one(environment={"TOKEN": "hunter2"}), "callouts.a.environment.TOKEN: found what is no reference; wanted env:NAME or file:/PATH, which say "
      "where the secret is, never the secret itself; what is no secret is written {value: TEXT}"),
+    ("form", one(environment={"TOKEN": {"env": "hunter2"}}), 'callouts.a.environment.TOKEN: a reference is one text, such as "env:NAME"; what is no secret is written {value: TEXT}'),
+    ("form", one(environment={"TOKEN": {"file": "/hunter2"}}), 'callouts.a.environment.TOKEN: a reference is one text, such as "file:/PATH"; what is no secret'),
     ("form", one(environment={"A-B": "env:X"}), "callouts.a.environment.A-B: found A-B; wanted the name of an environment variable"),
     ("form", one(timeout="0s"), "callouts.a.timeout: found 0s; "),
     ("form", one(retries=11), "callouts.a.retries: found the number 11; wanted a whole number from 0 to 10"),
@@ -225,13 +231,55 @@ def test_what_templates_see(tmp_path: Path, template: str, move: Move, wanted: A
 
 
 def test_a_vm_without_a_card_has_no_address(tmp_path: Path) -> None:
+    """A callout that fails on the day for it would be worse: `dr validate` warns."""
     topology = load_file(write_topology(tmp_path, nics=False, plan=document(one(command=["{{ vms.db.ip }}"]))))
     assert render_callout(topology, "shop", "a", PLANNED).command == ("None",)
+    assert [said.path for said in advice(topology)] == ["plans.shop.callouts.a.command[0]"] * 2
+
+
+LOOP = "{% for vm in vms.values() %}{{ vm.ip }} {% endfor %}"
+WEST = (
+    "VM web has no static address at west, so the word None would stand there; give it one, or ask for it: {% if ... %}"
+)
+BOTH = WEST.replace("VM web has", "VMs app and web have")
+
+
+@pytest.mark.parametrize(
+    ("template", "without", "said"),
+    [
+        ("{{ vms.db.ip }}", ["web"], []),
+        ("{{ vms.web.ip }}", ["web"], [WEST]),
+        ("{{ vms.web.ip | quote }} {{ vms.web.nics[0].address }}", ["web"], [WEST]),
+        (LOOP, ["web"], [WEST]),
+        (LOOP, ["app", "web"], [BOTH]),
+        ("{{ vms.web.ip or 'nothing' }}{{ vms.web.host }}{{ point }}", ["web"], []),
+        ("{{ vms.web.from_ip }}", ["web"], [WEST]),
+        ("{{ vms.web.ip | tojson }}", ["web"], []),
+        ("{% for each in names %}{{ each.ip }}{% endfor %}", ["web"], [WEST]),
+        ("{% for each in names if each.ip %}{{ each.ip }}{% endfor %}", ["web"], []),
+    ],
+)  # fmt: skip
+def test_where_a_template_would_say_none_for_an_address(
+    tmp_path: Path, template: str, without: list[str], said: list[str]
+) -> None:
+    def lacking(doc: dict[str, Any]) -> None:
+        doc["vms"]["web"]["nics"][0]["names"] = ["web.example.org"]
+        for vm in without:
+            del doc["vms"][vm]["nics"][0]["address"]["west"]
+        doc["plans"]["shop"] |= document(one(command=["echo", template]), {"p": {"before": "commit", "text": template}})
+
+    found = [
+        line
+        for line in advice(load_file(write_topology(tmp_path, change=lacking)))
+        if "callouts" in line.path or "prompts" in line.path
+    ]
+    paths = ("plans.shop.callouts.a.command[1]", "plans.shop.prompts.p.text")
+    assert [(line.path, line.message) for line in found] == [(path, line) for path in paths for line in said]
 
 
 def test_a_prompt_is_asked_in_words(tmp_path: Path) -> None:
-    topology = read(tmp_path, {}, {"go": {"before": "commit", "text": "  Is {{ to_site }} ready?\n"}})
-    assert render_prompt(topology, "shop", "go", PLANNED) == "Is west ready?"
+    topology = read(tmp_path, {}, {"go": {"before": "commit", "text": "  Is {{ to_site }} ready?\nReally?\n"}})
+    assert render_prompt(topology, "shop", "go", PLANNED) == "Is west ready? Really?"
 
 
 def test_a_template_that_fails_says_file_and_line() -> None:

@@ -25,6 +25,10 @@ def play(folder: Path, **callout: Any) -> str:
 
     def named(document: dict[str, Any]) -> None:
         document["vms"]["db"]["nics"][0]["names"] = ["db.shop.example.org"]
+        document["vms"]["web"]["nics"][0] |= {
+            "names": "web6",
+            "address": {"east": "fd00:1::9/64", "west": "fd00:2::9/64"},
+        }
 
     topology = load(write_topology(folder, plan={"callouts": {"a": {"after": "start", **callout}}}, change=named))
     return carry_out(topology, "shop", "a", MOVE, stop=lambda: None, say=lambda _line: None)[1]
@@ -47,8 +51,13 @@ def test_dns(tmp_path: Path, program: dict[str, str], monkeypatch: pytest.Monkey
     monkeypatch.setenv("DNS_KEY", 'key "dr" { secret "c2VjcmV0"; };')
     said = play(tmp_path, command=["sh", "-eu"], script="callouts/dns.sh.j2",
                 environment={"DNS_KEY": "env:DNS_KEY", "PATH": program})  # fmt: skip
-    assert "update delete db.shop.example.org. A\nupdate add db.shop.example.org. 60 A 10.2.0.10\n" in said
-    assert said.endswith("send\n***\ndb.shop.example.org now at west")
+    assert said.splitlines()[2:6] == [
+        "update delete db.shop.example.org. A",
+        "update delete web6. AAAA",
+        "update add db.shop.example.org. 60 A 10.2.0.10",
+        "update add web6. 60 AAAA fd00:2::9",
+    ]
+    assert said.endswith("send\n***\ndb.shop.example.org web6 now at west")
 
 
 def test_chat(tmp_path: Path, program: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,12 +101,12 @@ def test_load_balancer(
     keys: dict[str, Any] = {"command": ["python3"], "script": "callouts/load-balancer.py.j2"}
     keys["environment"] = {"LB_URL": url, "LB_TOKEN": "env:LB_TOKEN"}
     if well:
-        assert play(tmp_path, **keys) == "1 members, status 200"
+        assert play(tmp_path, **keys) == "members: 1; status 200"
     else:
         with pytest.raises(
             CalloutFailed, match=r"it ended with exit status 1; it said: urllib.error.HTTPError: HTTP Error 403"
         ):
             play(tmp_path, **keys)
     assert vars(server)["told"] == [
-        ("/api/pools/shop", f"Bearer {token}", {"members": [{"name": "web", "address": "10.2.0.12"}]})
+        ("/api/pools/shop", f"Bearer {token}", {"members": [{"name": "web", "address": "fd00:2::9"}]})
     ]

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
+import psutil
 import pytest
 
 from dr_provider.reconcile.child import KEPT, Ended, Mask, run_child
@@ -37,6 +38,7 @@ def shell(folder: Path, script: str, *, seconds: float = LONG, mask: Mask | None
         ("exec >&- 2>&-; exit 4", Ended("exit", 4)),
         ("cat; echo over", Ended("exit", 0, output="over")),
         ("printf 'a\\033[2Jb'", Ended("exit", 0, output="a\\x1b[2Jb")),
+        ("exec 3>&1; { yes; echo $? >&3; } | head -n1 >/dev/null", Ended("exit", 0, output="141")),
         ("pwd -P", None),
     ],
 )
@@ -71,21 +73,21 @@ def ended(pid: int) -> bool:
         os.close(handle)
 
 
-LEAVES = "mkfifo up; setsid sh -c 'echo $$; echo > up; exec sleep 600' & read up < up; "
-"""A grandchild in a session of its own, whose parent goes on once it is there."""
+LEAVES = "mkfifo up; setsid sh -c 'setsid sleep 600 & echo $! $$; echo > up; exec sleep 600' & read up < up; "
+"""A grandchild in a session of its own, and one of its own in another; their parent goes on once they are there."""
 
 
 @pytest.mark.parametrize("rest", ["sleep 600", "trap '' TERM; sleep 600 & wait; wait", "exec >&- 2>&-; sleep 600"])
 def test_at_its_time_out_it_ends_with_all_that_it_started(tmp_path: Path, rest: str) -> None:
     found = shell(tmp_path, f"{LEAVES}{rest}", seconds=2)
     assert found.how == "timeout"
-    assert ended(int(found.output))
+    assert all(ended(int(pid)) for pid in found.output.split())
 
 
 def test_what_it_leaves_behind_ends_with_it(tmp_path: Path) -> None:
     found = shell(tmp_path, f"{LEAVES}exit 0")
     assert (found.how, found.number) == ("exit", 0)
-    assert ended(int(found.output))
+    assert all(ended(int(pid)) for pid in found.output.split())
 
 
 def test_it_ends_with_who_asked_for_it(tmp_path: Path) -> None:
@@ -102,8 +104,27 @@ def test_it_ends_with_who_asked_for_it(tmp_path: Path) -> None:
     assert ended(command)
 
 
-def test_a_supervisor_that_is_killed_is_no_success(tmp_path: Path) -> None:
-    assert shell(tmp_path, "kill -9 $PPID").how == "lost"
+def test_it_ends_when_nobody_is_left_to_end_it(tmp_path: Path) -> None:
+    """Both the run and the supervisor are killed, before the supervisor could do anything."""
+    pids = tmp_path / "pids"
+    os.mkfifo(pids)
+    run = multiprocessing.get_context("fork").Process(
+        target=shell, args=(tmp_path, f"echo $$ > {pids}; exec sleep 600")
+    )
+    run.start()
+    command = int(pids.read_text(encoding="utf-8"))
+    supervisor = psutil.Process(command).ppid()
+    os.kill(supervisor, signal.SIGSTOP)
+    run.kill()
+    run.join()
+    os.kill(supervisor, signal.SIGKILL)
+    assert ended(command)
+
+
+def test_a_supervisor_that_is_killed_is_no_success_and_its_command_ends_with_it(tmp_path: Path) -> None:
+    found = shell(tmp_path, "sleep 600 & echo $! $$; kill -9 $PPID; exec sleep 600")
+    assert found.how == "lost"
+    assert all(ended(int(pid)) for pid in found.output.split())
 
 
 # -- secrets ----------------------------------------------------------------------------------------

@@ -285,7 +285,7 @@ def test_no_room_refuses_a_planned_move_and_degrades_a_disaster() -> None:
     tight = shop(memory="2GiB", host_memory="4GiB")
     full = {"silent": ["west-2"]}
     refused = answer(view(tight, **full), "west").refused
-    assert refused == ("VM web: wanted 1 CPUs and 2 GiB at west, and none of west-1 has that left; silent: west-2",)
+    assert refused == ("VM web: wanted 1 CPU and 2 GiB at west, and none of west-1 has that left; silent: west-2",)
     lost = answer(view(tight, silent=["west-2", "east"]), "west", word=WORD)
     assert lost.degraded == refused
     assert [i for i in ids(lost) if i.startswith("start")] == ["start:db", "start:app"]

@@ -80,7 +80,7 @@ def test_three_of_forty_hold_up_only_those_that_wait_for_them(lab: Lab) -> None:
     said = _said(lab, outcome)
     assert len(outcome.failures) == 4
     assert set(said) == {TOO_LARGE, REFUSED, ROTTEN, WAITS}
-    assert "wanted 1 CPUs and 40 GiB at west" in said[TOO_LARGE]
+    assert "wanted 1 CPU and 40 GiB at west" in said[TOO_LARGE]
     assert "another" in said[REFUSED]
     assert "is not well after 0.2 s" in said[ROTTEN]
     assert said[WAITS].startswith(f"VM {WAITS} was not started: it waits (map the LUNs of VM {REFUSED} to ")
@@ -147,7 +147,7 @@ def test_a_vm_without_room_is_waited_for() -> None:
     taken = {host: [Reservation("another", "large", 1, 12 * GIB)] for host in HOSTS}
     decision = answer(view(large, silent=["east"], reservations=taken), "west", word=WORD)
     assert decision.degraded == (
-        "VM db: wanted 1 CPUs and 8 GiB at west, and none of west-1, west-2 has that left",
+        "VM db: wanted 1 CPU and 8 GiB at west, and none of west-1, west-2 has that left",
         "VM app is not started: it waits for db",
         "VM web is not started: it waits for app",
     )

@@ -94,9 +94,9 @@ NOT_RESTARTED: list[tuple[PlanView, str, str]] = [
          "in force yet; run again"),
         (view(SHOP, silent=TWO), "move", "VM db: no host that the plan allows at east answers; silent: east-1, east-2"),
         (view(shop(memory="2GiB", host_memory="4GiB", plan=IN_SITE), silent=["east-1"]), "move",
-         "VM web: wanted 1 CPUs and 2 GiB at east, and none of east-2 has that left; silent: east-1"),
+         "VM web: wanted 1 CPU and 2 GiB at east, and none of east-2 has that left; silent: east-1"),
         (view(SHOP, silent=["east-1"], reservations={"east-2": [reserved(16, 0)]}), "move",
-         "VM db: wanted 1 CPUs and 0.0625 GiB at east, and none of east-2 has that left; silent: east-1"),
+         "VM db: wanted 1 CPU and 0.0625 GiB at east, and none of east-2 has that left; silent: east-1"),
         (view(SHOP, silent=["east-1", "west"]), "move",
          "plan shop: db, web not running at east, and not started: another side might have taken over and cannot be asked (west-a gave no "
          'answer); say so with --force "1: <reason>"'),

@@ -79,7 +79,7 @@ def test_a_drill_has_its_own_size(lab: Lab) -> None:
     lab.move("west")
     outcome = start_drill(lab.world(), "shop", "west", "d1", Owner("shop-test", "", "i1"))
     assert outcome.failures == (
-        "VM web: wanted 1 CPUs and 0.0156 GiB at west, and none of west-1, west-2 has that left",
+        "VM web: wanted 1 CPU and 0.0156 GiB at west, and none of west-1, west-2 has that left",
     )
     hosts = [state for name in lab.topology.hosts if (state := lab.world().look().host(name)) is not None]
     drilled = [vm.definition for host in hosts for vm in host.vms.values() if "drill" in vm.name]
@@ -187,7 +187,7 @@ def test_no_host_is_given_more_than_it_has(at: dict[str, Any], kept_cpus: int, k
     free = [(8 - cpus, 8 * GIB - memory) for cpus, memory in map(taken, states.values())]
     for vm in placement.unplaced:
         size = topology.vms[vm].there("west", drill=drill)
-        wanted = f"wanted {size.cpus} CPUs and {size.memory / GIB:.3g} GiB at west"
+        wanted = f"wanted {size.cpus} CPU{'s' if size.cpus > 1 else ''} and {size.memory / GIB:.3g} GiB at west"
         assert wanted in placement.unplaced[vm]
         assert len(placement.hosts) or not any(size.cpus <= c and size.memory <= m for c, m in free)
 

@@ -113,7 +113,7 @@ NO_WAY_BACK: list[tuple[PlanView, str]] = [
         (left(east=replace(UNTOUCHED, at={"vol-1": "absent"})), "volume vol-1 is not at east as one that can be written"),
         (left(east=replace(UNTOUCHED, at={"vol-1": "replica"})), "volume vol-1 is not at east as one that can be written"),
         (left(east=replace(UNTOUCHED, vms="running")), "east may have been written after west took over"),
-        (left(hosts={host: [vm_state("other", 1, 64 * GIB)] for host in ("east-1", "east-2")}), "VM db: wanted 1 CPUs"),
+        (left(hosts={host: [vm_state("other", 1, 64 * GIB)] for host in ("east-1", "east-2")}), "VM db: wanted 1 CPU"),
         (left(claim=claim("east", 3, id="id-3")), "finish it with dr failover shop --to east, or call it off with dr abort shop"),
 ]  # fmt: skip
 

@@ -9,6 +9,7 @@ from dr_provider.model import keys
 from dr_provider.model.codec import dump
 from dr_provider.model.errors import DrError, MoveInProgress, NotReady, Unreachable
 from dr_provider.model.records import Claim, Declared, Epoch, Split
+from dr_provider.model.units import counted
 from dr_provider.reconcile.abreast import abreast
 from dr_provider.reconcile.actions import callouts, fencing
 from dr_provider.reconcile.clocks import clocks_of
@@ -215,9 +216,9 @@ def scan(run: Run, action: Action) -> str:
         spec = view.topology.vms[vm].there(site)
         if recorded is not None and (recorded.cpus, recorded.memory) != (spec.cpus, spec.memory):
             run.remark(
-                f"VM {vm} ran with {recorded.cpus} CPUs and {recorded.memory >> 20} MiB and is restored with {spec.cpus} and {spec.memory >> 20} MiB, as the topology says of {site}"
+                f"VM {vm} ran with {counted(recorded.cpus, 'CPU')} and {recorded.memory >> 20} MiB and is restored with {spec.cpus} and {spec.memory >> 20} MiB, as the topology says of {site}"
             )
-    return f"{len(found & wanted)} VMs found in {point.id}"
+    return f"{counted(len(found & wanted), 'VM')} found in {point.id}"
 
 
 # -- the end of a claim ---------------------------------------------------------------------------------

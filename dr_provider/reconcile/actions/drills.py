@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dr_provider.model.units import counted
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decision import Action
 
@@ -19,4 +20,4 @@ def end(run: Run, action: Action) -> str:
     else:
         ended = give_way(run.world, other, drill, why=why)
     run.remark(ended.sentence)
-    return f"{ended.removed['vms']} VMs, {ended.removed['volumes']} clones"
+    return f"{counted(ended.removed['vms'], 'VM')}, {counted(ended.removed['volumes'], 'clone')}"

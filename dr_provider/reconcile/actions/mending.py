@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dr_provider.model.units import counted
 from dr_provider.reconcile.context import Run, listed
 from dr_provider.reconcile.decision import Action
 
@@ -21,4 +22,4 @@ def mend(run: Run, action: Action) -> str:
         else:
             run.array(array).delete_record(key, run.guard)
         mended += 1
-    return f"{mended} record{'s' if mended != 1 else ''}"
+    return counted(mended, "record")

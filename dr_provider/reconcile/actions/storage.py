@@ -10,6 +10,7 @@ from dr_provider.model import keys
 from dr_provider.model.errors import ArrayFull, DrError, NothingToSend, Stopped
 from dr_provider.model.records import Claim, Owner
 from dr_provider.model.state import ArrayState, VolumeState
+from dr_provider.model.units import counted
 from dr_provider.protection import backup, replication
 from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.protection.lines import copy_of
@@ -219,4 +220,4 @@ def online(run: Run, action: Action) -> str:
     luns = sorted(state.luns)
     array.set_lun_online(volume, luns, False, run.guard)
     array.set_lun_online(volume, luns, True, run.guard)
-    return f"{len(luns)} LUNs"
+    return counted(len(luns), "LUN")
