@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dr_provider.cli.common import Session, command
 from dr_provider.cli.paper import Paper, ago
 from dr_provider.model.errors import BadInput, DrError
+
+if TYPE_CHECKING:
+    from dr_provider.reconcile.alarms import Known
 
 __all__ = ["add", "keep_alerting"]
 
@@ -59,7 +62,7 @@ def _round(session: Session, *, tell: bool) -> int:
     return 1 if found.standing or found.failures else 0
 
 
-def _known(each: Any) -> dict[str, Any]:
+def _known(each: Known) -> dict[str, Any]:
     alarm = each.alarm
     return {
         "key": alarm.key, "check": alarm.check, "level": alarm.level, "plans": list(alarm.plans), "found": alarm.found,

@@ -11,6 +11,7 @@ import typer
 
 from dr_provider.cli.common import Session, command
 from dr_provider.cli.interrupts import careful
+from dr_provider.cli.names import meant
 from dr_provider.cli.paper import Paper
 from dr_provider.model import stopping
 from dr_provider.model.errors import BadInput
@@ -72,7 +73,7 @@ def _site(session: Session, site: str | None) -> str:
     topology = session.topology()
     known = f"the sites of topology {topology.name}: {', '.join(topology.sites)}"
     if site is None or site not in topology.sites:
-        said = "say --site SITE" if site is None else f"there is no site {site!r}"
+        said = "say --site SITE" if site is None else f"there is no site {site!r}{meant(site, topology.sites)}"
         raise BadInput(f"dr guard: {said}; {known}; nothing was done")
     return site
 
@@ -82,7 +83,7 @@ def _plans(session: Session, names: list[str], site: str) -> list[str]:
     known = f"the plans of topology {session.topology().name}: {', '.join(sorted(plans)) or 'none'}"
     for name in names:
         if name not in plans:
-            raise BadInput(f"dr guard: there is no plan {name!r}; {known}; nothing was done")
+            raise BadInput(f"dr guard: there is no plan {name!r}{meant(name, plans)}; {known}; nothing was done")
         if site not in plans[name].sites:
             raise BadInput(
                 f"dr guard: {site} is no site of plan {name} ({', '.join(plans[name].sites)}); nothing was done"

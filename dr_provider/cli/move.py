@@ -15,7 +15,7 @@ from dr_provider.cli.board import live
 from dr_provider.cli.common import Session, command
 from dr_provider.cli.confirm import ask, must_be_able_to_ask
 from dr_provider.cli.interrupts import careful
-from dr_provider.cli.names import KeepOption, PlanArgument, SiteOption, plan_named, site_named
+from dr_provider.cli.names import KeepOption, PlanArgument, SiteOption, meant, plan_named, site_named
 from dr_provider.model.errors import BadInput, DrError, Refused
 
 if TYPE_CHECKING:
@@ -322,7 +322,7 @@ def _all(session: Session, to: str | None, force: str | None, *, dry_run: bool, 
     topology = session.topology()
     known = f"the sites of topology {topology.name}: {', '.join(topology.sites)}"
     if to is None or to not in topology.sites:
-        said = "say --to SITE" if to is None else f"there is no site {to!r}"
+        said = "say --to SITE" if to is None else f"there is no site {to!r}{meant(to, topology.sites)}"
         raise BadInput(f"dr failover --all: {said}; {known}; nothing was done")
     must_be_able_to_ask("failover --all", yes=yes or dry_run)
     _check_word("of every plan", force)

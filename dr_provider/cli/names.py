@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 
 from dr_provider.cli.common import Common, Session
 from dr_provider.model.errors import BadInput, DrError
+from dr_provider.model.problems import nearest
 from dr_provider.model.topology import PlanSpec, Topology
 
-__all__ = ["PlanArgument", "SiteOption", "plan_named", "site_named"]
+__all__ = ["KeepOption", "PlanArgument", "SiteOption", "meant", "plan_named", "site_named", "site_option"]
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """What stands behind a wrong name: ` (did you mean shop?)`; nothing where no known one is near."""
+    near = nearest(name, known)
+    return f" (did you mean {near}?)" if near is not None else ""
 
 
 def plan_named(session: Session, name: str | None, doing: str) -> PlanSpec:
@@ -20,7 +28,7 @@ def plan_named(session: Session, name: str | None, doing: str) -> PlanSpec:
     if name is None:
         raise BadInput(f"dr {doing}: say which PLAN; {known}; nothing was done")
     if name not in plans:
-        raise BadInput(f"dr {doing}: there is no plan {name!r}; {known}; nothing was done")
+        raise BadInput(f"dr {doing}: there is no plan {name!r}{meant(name, plans)}; {known}; nothing was done")
     return plans[name]
 
 
@@ -30,7 +38,8 @@ def site_named(plan: PlanSpec, name: str | None, doing: str, option: str) -> str
     if name is None:
         raise BadInput(f"dr {doing}: say {option} SITE; {known}; nothing was done")
     if name not in plan.sites:
-        raise BadInput(f"dr {doing}: there is no site {name!r} in the plan; {known}; nothing was done")
+        near = meant(name, plan.sites)
+        raise BadInput(f"dr {doing}: there is no site {name!r} in the plan{near}; {known}; nothing was done")
     return name
 
 
@@ -61,9 +70,12 @@ PlanArgument = Annotated[
     str | None,
     typer.Argument(metavar="PLAN", help="A plan of the topology.", autocompletion=_plans, show_default=False),
 ]
-SiteOption = Annotated[
-    str | None, typer.Option("--to", metavar="SITE", help="The site to run at.", autocompletion=_sites)
-]
-KeepOption = Annotated[
-    str | None, typer.Option("--keep", metavar="SITE", help="The side whose data counts.", autocompletion=_sites)
-]
+
+
+def site_option(flag: str, help_: str) -> Any:
+    """An option that takes a site of the topology."""
+    return typer.Option(flag, metavar="SITE", help=help_, autocompletion=_sites)
+
+
+SiteOption = Annotated[str | None, site_option("--to", "The site to run at.")]
+KeepOption = Annotated[str | None, site_option("--keep", "The side whose data counts.")]

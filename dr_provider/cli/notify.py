@@ -35,11 +35,12 @@ def send(address: str, title: str, text: str, *, problem: bool, deadline: float 
         )
     except subprocess.TimeoutExpired:
         return f"it did not take the message within {deadline:g} s"
-    try:
-        answer = json.loads(done.stdout)
-    except ValueError:
-        return f"the process that sends ended with status {done.returncode}, and said nothing"
-    return None if answer["reason"] is None else str(answer["reason"])
+    if done.returncode:
+        # Whatever a plug-in raised: its last line, in which the address may stand.
+        said = masked(next(reversed(done.stderr.strip().splitlines()), "it said nothing"), address)
+        return f"the process that sends ended with status {done.returncode} ({said})"
+    reason = json.loads(done.stdout.splitlines()[-1])["reason"]
+    return None if reason is None else str(reason)
 
 
 def masked(text: str, address: str) -> str:
@@ -80,11 +81,7 @@ def main() -> None:
     words = json.load(sys.stdin)
     # Whoever waited for it may be gone: it ends by itself, whatever the receiver does.
     signal.alarm(math.ceil(words["deadline"]) + 1)
-    try:
-        reason = _deliver(words)
-    except Exception as error:  # noqa: BLE001  whatever a plug-in raises is an answer, and its text may hold a secret
-        reason = f"apprise failed ({type(error).__name__})"
-    print(json.dumps({"reason": reason}), flush=True)
+    print(json.dumps({"reason": _deliver(words)}), flush=True)
 
 
 if __name__ == "__main__":

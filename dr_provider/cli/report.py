@@ -210,7 +210,7 @@ def _show_list(paper: Paper, document: Mapping[str, Any]) -> None:
             [
                 (
                     line["report"],
-                    _when(str(line["started"])),
+                    ago(str(line["started"]), short=True),
                     f"{line['kind']} {line['drill'] or ''}".strip() + (f" to {line['to']}" if line["to"] else ""),
                     str(line["result"]),
                     _figure(line["loss"]),
@@ -219,15 +219,10 @@ def _show_list(paper: Paper, document: Mapping[str, Any]) -> None:
                 )
                 for line in rows
             ],
-            whole="report",
+            whole=("report",),
         )
     if document["silent"]:
         paper.line(f"Does not answer, and may know of more: {', '.join(document['silent'])}.", "yellow")
-
-
-def _when(time: str) -> str:
-    """How long ago, by its first unit: a table is looked over."""
-    return f"{' '.join(ago(time).split()[:2])} ago"
 
 
 def _figure(part: Mapping[str, Any]) -> str:
@@ -264,7 +259,7 @@ def _show_history(paper: Paper, document: Mapping[str, Any], html: Path | None) 
         ("when", "what", "where", "epoch", "result", "loss", "time"),
         [
             (
-                _when(row["time"]),
+                ago(row["time"], short=True),
                 f"{row['kind']} {row['drill'] or ''}".strip(),
                 _where(row),
                 str(row["epoch"] or "-"),

@@ -9,9 +9,10 @@ import typer
 
 from dr_provider.cli.common import Session, command
 from dr_provider.cli.interrupts import careful
-from dr_provider.cli.names import PlanArgument, plan_named, site_named
+from dr_provider.cli.names import PlanArgument, plan_named, site_named, site_option
 from dr_provider.cli.paper import Paper, span
 from dr_provider.model.errors import BadInput
+from dr_provider.model.units import counted, format_size
 
 __all__ = ["add"]
 
@@ -22,7 +23,7 @@ def verify(
     point: Annotated[
         str | None, typer.Option("--point", metavar="ID|TIME", help="This one (else the newest at each site).")
     ] = None,
-    site: Annotated[str | None, typer.Option("--site", metavar="SITE", help="Only what this site holds.")] = None,
+    site: Annotated[str | None, site_option("--site", "Only what this site holds.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every recovery point that is whole somewhere.")] = False,
 ) -> int:
     """Read recovery points back where they are, and compare the sites with each other and with earlier readings.
@@ -55,18 +56,15 @@ def _show(paper: Paper, document: Mapping[str, Any]) -> None:
             volumes = at["volumes"].values()
             count, seconds = sum(v["bytes"] for v in volumes), sum(v["seconds"] for v in volumes)
             state = "well" if at["well"] else "NOT well"
-            paper.line(f"{site}: {state}; {_size(count)} of {len(volumes)} volumes read in {span(seconds)}", indent=2)
+            paper.line(
+                f"{site}: {state}; {format_size(count)} of {counted(len(volumes), 'volume')} read in {span(seconds)}",
+                indent=2,
+            )
     paper.bullets(document["findings"], "red")
     paper.bullets(document["notKnown"], "yellow")
     paper.bullets(document["warnings"], "yellow")
     if not document["findings"] and not document["well"]:
         paper.line("Nothing could be verified.", "bold red")
-
-
-def _size(count: int) -> str:
-    from dr_provider.model.units import format_size
-
-    return format_size(count)
 
 
 def add(app: typer.Typer) -> None:

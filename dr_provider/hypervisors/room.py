@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dr_provider.model.errors import HostFull
+from dr_provider.model.units import counted
 
 __all__ = ["Size", "check_definition", "check_kept", "check_room"]
 
@@ -22,7 +23,7 @@ class Size:
         return Size(self.cpus + other.cpus, self.memory + other.memory)
 
     def __str__(self) -> str:
-        return f"{self.cpus} CPUs and {self.memory / _GIB:.4g} GiB"
+        return f"{counted(self.cpus, 'CPU')} and {self.memory / _GIB:.4g} GiB"
 
     def within(self, other: Size) -> bool:
         return self.cpus <= other.cpus and self.memory <= other.memory

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dr_provider.model.build import Draft
 from dr_provider.model.problems import Path, Report, did_you_mean, listed
 from dr_provider.model.topology import HostSpec, PlanSpec, VmSpec
-from dr_provider.model.units import format_size
+from dr_provider.model.units import counted, format_size
 
 __all__ = ["check"]
 
@@ -72,7 +72,7 @@ def _fit(draft: Draft, plan: PlanSpec, site: str, report: Report) -> None:
         report.add(
             path,
             f"VM {vm.name} ({_need(vm.cpus, vm.memory)}) fits on none of the {which}, {listed(h.name for h in hosts)}; "
-            f"the largest has {_need(best.cpus, best.memory)}",
+            f"the largest has {_need(best.cpus, best.memory)}{_override(vm, site)}",
         )
     for vm in (vm.there(site, drill=True) for vm in members if "drill" in vm.at):
         if not any(room.fits(vm) for room in rooms):
@@ -114,5 +114,11 @@ def _first_fit(vms: Sequence[VmSpec], rooms: Sequence[_Room]) -> bool:
     return True
 
 
+def _override(vm: VmSpec, site: str) -> str:
+    """Where the size comes from, if it is one for this site alone."""
+    said = vm.at.get(site)
+    return f"; give it less under vms.{vm.name}.at.{site}" if said is not None and (said.cpus or said.memory) else ""
+
+
 def _need(cpus: int, memory: int) -> str:
-    return f"{cpus} {'CPU' if cpus == 1 else 'CPUs'}, {format_size(memory)}"
+    return f"{counted(cpus, 'CPU')}, {format_size(memory)}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dr_provider.model.records import Record
+from dr_provider.model.units import counted
 
 __all__ = ["DrillEnd", "DrillKind", "DrillRecord", "DrillResult", "what_went"]
 
@@ -79,5 +80,5 @@ class DrillResult(Record):
 
 def what_went(counts: Mapping[str, int]) -> str:
     """What went with a drill, as a part of a sentence: "2 VMs, 1 volume, 1 hold"."""
-    words = {"vms": "VMs", "volumes": "volumes", "holds": "holds"}
-    return ", ".join(f"{n} {words[kind] if n != 1 else words[kind][:-1]}" for kind, n in counts.items())
+    words = {"vms": "VM", "volumes": "volume", "holds": "hold"}
+    return ", ".join(counted(n, words[kind]) for kind, n in counts.items())

@@ -31,9 +31,9 @@ _SIZE_WANTED = "wanted a size: a whole number and KiB, MiB, GiB or TiB"
 _DURATION_WANTED = "wanted a duration: a whole number and ms, s, m, h or d"
 
 
-def counted(number: int, word: str) -> str:
-    """`1 VM`, `2 VMs`: for words whose plural is an s."""
-    return f"{number} {word}{'s' if number != 1 else ''}"
+def counted(number: int, noun: str, many: str = "") -> str:
+    """`1 VM`, `3 VMs`; `many`: the plural where an s does not make it."""
+    return f"{number} {noun if number == 1 else many or f'{noun}s'}"
 
 
 def size(text: str) -> int:

@@ -86,7 +86,7 @@ def take(world: World, kind: str, name: str, plan: str, arrays: Iterable[str], o
                 world.fleet.array(array).delete_record(tombstone)
             except (Unreachable, NotReady) as error:
                 # What is in the topology again has no use for it, and `forget-removed` takes it away later.
-                world.progress(f"array {array}: {error}")
+                world.progress(f"{kind} {name}: that it was removed stays on record at {array} for now ({error})")
 
 
 def give_back(world: World, kind: str, name: str, plan: str, arrays: Iterable[str], owner: Owner) -> None:
@@ -129,7 +129,7 @@ def _put(world: World, array: str, change: _Change, guard: Guard) -> None:
         world.fleet.array(array).put_record(change.key, change.value, guard)
     except (Unreachable, NotReady) as error:
         # Its copy of the record is written when the thing is next changed; the latest incarnation counts until then.
-        world.progress(f"array {array}: {error}")
+        world.progress(f"{change.key}: not on record at {array} yet ({error})")
 
 
 def silent_among(seen: Observation, arrays: Iterable[str]) -> dict[str, str]:

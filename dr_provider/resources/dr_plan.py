@@ -301,15 +301,15 @@ class DrPlan(Resource, module="dr", name="DrPlan"):
     `callouts`: what those that the stack runs go by (resources/callouts.py), JSON.
     """
 
-    activeSite: pulumi.Output[str | None]  # noqa: N815
+    activeSite: pulumi.Output[str | None]
     epoch: pulumi.Output[int | None]
     phase: pulumi.Output[str | None]
     degraded: pulumi.Output[list[str] | None]
     protected: pulumi.Output[bool | None]
-    recoveryPoint: pulumi.Output[str | None]  # noqa: N815
-    newestPoint: pulumi.Output[str | None]  # noqa: N815
+    recoveryPoint: pulumi.Output[str | None]
+    newestPoint: pulumi.Output[str | None]
     loss: pulumi.Output[str | None]
-    lossSeconds: pulumi.Output[float | None]  # noqa: N815
+    lossSeconds: pulumi.Output[float | None]
     seconds: pulumi.Output[float | None]
     vms: pulumi.Output[str | None]
     mirrors: pulumi.Output[str | None]

@@ -165,6 +165,13 @@ def test_who_cannot_be_told_is_said_without_the_secret_and_told_later(
     assert say("--json", readiness=[LATE]).json["told"] == {"env:DR_ALERT_URL": 1}
 
 
+def test_whatever_a_plug_in_raises_is_said_without_the_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "apprise.py").write_text(f"raise RuntimeError('cannot log in with {SECRET}')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    said = notify.send(f"json://me:{SECRET}@127.0.0.1", "a title", "a text", problem=True)
+    assert said == "the process that sends ended with status 1 (RuntimeError: cannot log in with ***)"
+
+
 def test_a_receiver_that_is_silent_is_given_up(say: Any, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notify, "DEADLINE", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:

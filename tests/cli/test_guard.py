@@ -28,7 +28,11 @@ OPERATOR: dict[str, Any] = {"vms": 1, "volumes": 1, "hosts_per_site": 1, "source
     [
         ((), "lease", "dr guard: say --site SITE; the sites of topology shop-test: east, west"),
         (("--site", "north"), "lease", "there is no site 'north'"),
-        (("shpo", "--site", "east"), "lease", "there is no plan 'shpo'; the plans of topology shop-test: shop"),
+        (
+            ("shpo", "--site", "east"),
+            "lease",
+            "there is no plan 'shpo' (did you mean shop?); the plans of topology shop-test: shop",
+        ),
         (("shop; reboot", "--site", "east"), "lease", "there is no plan"),
         (("shop", "--site", "east"), "operator", "plan shop has fencing: operator, so no guard is asked about it"),
         (("--site", "east"), "operator", "no plan at east has fencing: lease or witness"),

@@ -17,7 +17,10 @@ WRONG = {
     "no such option": (("status", "--quick"), "--quick"),
     "option without a value": (("failover", "shop", "--to"), "--to"),
     "no plan": (("failover", "--to", "west", "--yes"), "the plans of topology shop-test: shop"),
-    "unknown plan": (("failover", "shpo", "--to", "west", "--yes"), "the plans of topology shop-test: shop"),
+    "unknown plan": (
+        ("failover", "shpo", "--to", "west", "--yes"),
+        "'shpo' (did you mean shop?); the plans of topology shop-test: shop",
+    ),
     "unknown site": (("failover", "shop", "--to", "north", "--yes"), "the sites of plan shop: east, west"),
     "shell characters": (("failover", "shop", "--to", "west; reboot", "--yes"), "the sites of plan shop: east, west"),
     "path characters": (("points", "../shop"), "the plans of topology shop-test: shop"),
@@ -53,6 +56,28 @@ WRONG = {
     "--from zfs": (("status", "--from", "zfs:ssh://root@10.0.2.10"), "wants the pool"),
     "--from without a path": (("status", "--from", "embedded:"), "wanted embedded:PATH"),
 }
+
+
+NEAR = [
+    *((*words, "shpo") for words in (
+        ("status",), ("points",), ("history",), ("protect",), ("backup",), ("verify",), ("restart", "--yes"), ("start",), ("failback", "--yes"),
+        ("rollback", "--yes"), ("commit",), ("abort",), ("resolve", "--keep", "west", "--yes"), ("answer", "--stop"), ("plan",), ("report",),
+        ("runbook",), ("drill", "start"), ("drill", "list"), ("drill", "history"), ("guard", "--site", "east"),
+    )),
+    ("drill", "end", "shpo", "x"),
+    *((*words, "wset") for words in (
+        ("failover", "shop", "--yes", "--to"), ("failover", "--all", "--yes", "--to"), ("resolve", "shop", "--yes", "--keep"),
+        ("verify", "shop", "--site"), ("drill", "start", "shop", "--site"), ("runbook", "shop", "--to"), ("guard", "shop", "--site"),
+    )),
+    ("restore", "dbb", "--point", "x"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", NEAR, ids=" ".join)
+def test_a_name_that_is_nearly_right_gets_the_one_that_is(words: tuple[str, ...], dr: Dr, topology: Path) -> None:
+    said = dr("--topology", str(topology), *words)
+    assert said.status == 2
+    assert any(f"(did you mean {name}?)" in said.err for name in ("shop", "west", "db")), said.err
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -236,7 +236,7 @@ WRONG: list[tuple[str, Callable[[Doc], None], str, tuple[str, ...]]] = [
     ("nothing there", put("vms", "db", "at", {"west": {}}), "vms.db.at.west", ("is empty",)),
     ("site there", put("vms", "db", "at", {"wst": {"cpus": 1}}), "vms.db.at.wst", ("no site wst", "mean west?")),
     ("not a site of the plan", at_another_site, "vms.db.at.south", ("not a site of plan shop",)),
-    ("too large there", put("vms", "db", "at", {"west": {"memory": "65GiB"}}), "plans.shop", ("VM db", "fits on none", "65GiB")),
+    ("too large there", put("vms", "db", "at", {"west": {"memory": "65GiB"}}), "plans.shop", ("VM db", "fits on none", "65GiB", "give it less under vms.db.at.west")),
     ("too large in drills", put("vms", "db", "at", {"drill": {"memory": "65GiB"}}), "plans.shop", ("VM db", "in a drill", "65GiB")),
     ("no name of a contact", put("plans", "shop", "contacts", [{"phone": "1"}]), "plans.shop.contacts[0]", ("name is missing",)),
     ("empty name", put("plans", "shop", "contacts", [{"name": " "}]), "plans.shop.contacts[0].name", ("with something in it",)),
