@@ -8,6 +8,7 @@ from itertools import zip_longest
 from typing import Any
 
 from dr_provider.cli.paper import Paper, ago, span
+from dr_provider.model.units import counted
 
 __all__ = ["history", "points", "show_vms", "status"]
 
@@ -70,7 +71,7 @@ def _row(name: str, plan: Mapping[str, Any]) -> tuple[str, ...]:
     unknown = sum(vm["state"] == "unknown" for vm in plan["vms"].values())
     return (
         name,
-        plan["activeSite"] or "not known",
+        plan["activeSite"] or ("never made" if _unmade(plan) else "not known"),
         str(plan["epoch"]),
         plan["phase"],
         f"{run}/{len(plan['vms'])}" + (f", {unknown} ?" if unknown else ""),
@@ -84,9 +85,19 @@ def _drilled(plan: Mapping[str, Any]) -> str:
     """How long ago in one unit, and whether it was well: a column has no room for more."""
     last = plan["lastDrill"]
     if last is None:
-        return "never"
-    long = " ".join(ago(last["time"]).split()[:2])
-    return f"{long} ago" if last["ok"] else "FAILED"
+        return _never(plan)
+    return ago(last["time"], short=True) if last["ok"] else "FAILED"
+
+
+def _never(plan: Mapping[str, Any]) -> str:
+    """Of a plan of which no drill is known: who would know of one may be silent."""
+    dark = any(item["level"] == "unknown" and item["check"] in ("made", "drill") for item in plan["readiness"])
+    return "not known" if dark else "never"
+
+
+def _unmade(plan: Mapping[str, Any]) -> bool:
+    """Whether everybody who may know of the plan says that it was never made."""
+    return any(item["level"] == "problem" and item["check"] == "made" for item in plan["readiness"])
 
 
 _READY = {True: "yes", False: "NO", None: "not known"}
@@ -116,14 +127,15 @@ def _item(item: Mapping[str, Any]) -> str:
 def _plan(paper: Paper, name: str, plan: Mapping[str, Any], *, alone: bool, everything: bool) -> None:
     well = plan["phase"] == "steady" and plan["protected"] and not plan["degraded"] and plan["ready"]
     site = plan["activeSite"]
-    where = f"active at {site} since epoch {plan['epoch']}" if site else "not known to what answers"
-    protected = "protected" if plan["protected"] else "NOT PROTECTED"
-    ready = {True: "ready", False: "NOT READY", None: "readiness not known"}[plan["ready"]]
-    paper.line(f"{name}: {where}, {plan['phase']}, {protected}, {ready}", "bold green" if well else "bold yellow")
     if site is None:
         # Nothing is known of it: its VMs and mirrors would be a page of dashes.
+        paper.line(f"{name}: {'never made' if _unmade(plan) else 'not known to what answers'}", "bold yellow")
         paper.bullets(plan["degraded"], "yellow", indent=2)
         return
+    protected = "protected" if plan["protected"] else "NOT PROTECTED"
+    ready = {True: "ready", False: "NOT READY", None: "readiness not known"}[plan["ready"]]
+    where = f"active at {site} since epoch {plan['epoch']}"
+    paper.line(f"{name}: {where}, {plan['phase']}, {protected}, {ready}", "bold green" if well else "bold yellow")
     point = plan["recoveryPoint"]
     paper.pairs(
         [
@@ -161,7 +173,7 @@ def _lag(plan: Mapping[str, Any]) -> str:
 def _last_drill(plan: Mapping[str, Any]) -> str:
     last = plan["lastDrill"]
     if last is None:
-        return "never"
+        return _never(plan)
     changed = ", before the plan was changed" if last["changedSince"] else ""
     return f"{ago(last['time'])} at {last['site']}, {'well' if last['ok'] else 'FAILED'}{changed}"
 
@@ -239,39 +251,40 @@ def _mirrors(paper: Paper, mirrors: Sequence[Mapping[str, Any]]) -> None:
 
 def points(paper: Paper, document: Mapping[str, Any]) -> None:
     """The recovery points of a plan, newest first, a line each with the sites that hold it whole."""
-    rows = document["points"]
-    if not rows:
-        if silent := document.get("silent"):
-            paper.line(
-                f"Nothing that answers knows a recovery point of plan {document['plan']}; silent, and may hold some:"
-            )
-            paper.bullets(silent.values(), "yellow")
-            return
-        paper.line(f"Plan {document['plan']} has no recovery point yet; dr protect {document['plan']} --now makes one.")
-        return
-    paper.line(f"Recovery points of plan {document['plan']}:", "bold")
-    paper.table(
-        ("point", "age", "level", "holds", "whole at", "kept for"),
-        [
-            (
-                p["id"],
-                span(float(round(p["ageSeconds"]))),
-                p["level"] or "not sealed",
-                _content(p),
-                _whole_at(p),
-                _kept_for(p),
-            )
-            for p in rows
-        ],
-    )
-    paper.bullets(document["silent"].values(), "yellow")
+    plan, rows, silent = document["plan"], document["points"], document.get("silent", {})
+    if rows:
+        paper.line(f"Recovery points of plan {plan}:", "bold")
+        paper.table(
+            ("point", "age", "level", "holds", "whole at", "kept for"),
+            [
+                (
+                    p["id"],
+                    span(float(round(p["ageSeconds"]))),
+                    p["level"] or "not sealed",
+                    _content(p),
+                    _whole_at(p),
+                    _kept_for(p),
+                )
+                for p in rows
+            ],
+            whole=("point",),
+        )
+    elif silent:
+        paper.line(f"Nothing that answers knows a recovery point of plan {plan}; silent, and may hold some:")
+    elif document["activeSite"] is None:
+        paper.line(f"Plan {plan} was never made (dr apply, or pulumi up).")
+    else:
+        paper.line(f"Plan {plan} has no recovery point yet; dr protect {plan} --now makes one.")
+    paper.bullets(silent.values(), "yellow")
 
 
 def history(paper: Paper, document: Mapping[str, Any]) -> None:
     """The epochs of a plan, newest first; what is to be read in full stands below them."""
     rows = document["epochs"]
-    if not rows:
-        paper.line(f"Plan {document['plan']} was never made, as far as what answers knows.")
+    if not rows and document["silent"]:
+        paper.line(f"Nothing that answers knows plan {document['plan']}; silent, and may know it:")
+    elif not rows:
+        paper.line(f"Plan {document['plan']} was never made (dr apply, or pulumi up).")
     else:
         paper.line(f"Plan {document['plan']}, active at {document['activeSite']}:", "bold")
         paper.table(
@@ -314,7 +327,7 @@ def _lost(epoch: Mapping[str, Any]) -> str:
 
 def _content(point: Mapping[str, Any]) -> str:
     vms, volumes = len(point["vms"]), len(point["volumes"])
-    return f"{vms} VM{'s' if vms != 1 else ''}, {volumes} volume{'s' if volumes != 1 else ''}"
+    return f"{counted(vms, 'VM')}, {counted(volumes, 'volume')}"
 
 
 def _whole_at(point: Mapping[str, Any]) -> str:

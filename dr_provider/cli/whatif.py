@@ -12,6 +12,7 @@ from dr_provider.cli.common import Session, command
 from dr_provider.cli.paper import Paper, span
 from dr_provider.model.errors import BadInput
 from dr_provider.model.problems import listed
+from dr_provider.model.units import counted
 
 __all__ = ["add"]
 
@@ -30,7 +31,7 @@ def whatif(
     """Which VMs come back where, with what loss and time, if something were lost now; and which do not, and why.
 
     Without --lose: each single loss in turn. It looks once, changes nothing, and asks the same decision as a real failover.
-    Exit status 1: a VM would have no way back.
+    Exit status 1: a VM would have no way back, or nothing can be said, since no plan was ever made.
 
     \b
     dr whatif
@@ -55,17 +56,17 @@ def whatif(
         for lost in chosen
     ]
     document = whatif_document(topology, seen, cases)
-    lost = document["withoutAWayBack"]
-    if lost:
+    well = not document["withoutAWayBack"] and not _says_nothing(document)
+    if not well:
         document["error"] = _closing(document)
     session.emit(document, lambda paper: _show(paper, document, in_full=bool(lose)))
-    return 1 if lost else 0
+    return 0 if well else 1
 
 
 def _show(paper: Paper, document: Mapping[str, Any], *, in_full: bool) -> None:
     if document["silent"]:
         paper.line("Silent already, and so lost in every answer below:", "yellow")
-        paper.bullets((f"{name}: {why}" for name, why in document["silent"].items()), "yellow")
+        paper.bullets(document["silent"].values(), "yellow")
     if in_full:
         for case in document["cases"]:
             paper.line(f"Without {', '.join(case['lose'])}:", "bold")
@@ -80,8 +81,7 @@ def _show(paper: Paper, document: Mapping[str, Any], *, in_full: bool) -> None:
         paper.table(("lost", "plan", "VMs", "what happens", "loss", "takes", "needs"), rows)
         _whys(paper, document)
     paper.line()
-    made = any(plan["outcome"] != "not made" for case in document["cases"] for plan in case["plans"])
-    paper.line(_closing(document), "bold red" if document["withoutAWayBack"] else "green" if made else "yellow")
+    paper.line(_closing(document), "bold red" if "error" in document else "green")
 
 
 def _row(plan: Mapping[str, Any]) -> tuple[str, ...]:
@@ -169,21 +169,26 @@ def _whys(paper: Paper, document: Mapping[str, Any]) -> None:
         paper.bullets([f"{', '.join(list(losses)[:2])}{more}: {what}{why}"], "red" if vms else "yellow")
 
 
+def _says_nothing(document: Mapping[str, Any]) -> bool:
+    """Whether no plan was ever made: that nothing is lost then must not pass for a way back."""
+    outcomes = {plan["outcome"] for case in document["cases"] for plan in case["plans"]}
+    return outcomes == {"not made"}
+
+
 def _closing(document: Mapping[str, Any]) -> str:
-    cases = len(document["cases"])
-    looked = f"topology {document['topology']}: {cases} {'loss' if cases == 1 else 'losses'} looked at"
+    looked = f"topology {document['topology']}: {counted(len(document['cases']), 'loss', 'losses')} looked at"
     if not document["withoutAWayBack"]:
         fates = [plan for case in document["cases"] for plan in case["plans"]]
         unmade = dict.fromkeys(plan["plan"] for plan in fates if plan["outcome"] == "not made")
         if not unmade:
             return f"{looked}; every VM has a way back."
         never = f"{listed(unmade)} {'was' if len(unmade) == 1 else 'were'} never made"
-        if all(plan["outcome"] == "not made" for plan in fates):
+        if _says_nothing(document):
             return f"{looked}, which says nothing yet: {never} (dr apply, or pulumi up)."
         return f"{looked}; every VM that is made has a way back; {never}."
     count = Counter(each["vm"] for each in document["withoutAWayBack"])
     worst = {" + ".join(each["lose"]) for each in document["withoutAWayBack"]}
-    vms = f"{len(count)} {'VM has' if len(count) == 1 else 'VMs have'}"
+    vms = f"{counted(len(count), 'VM')} {'has' if len(count) == 1 else 'have'}"
     return f"{looked}; {vms} no way back from {len(worst)} of them: {', '.join(sorted(count)[:8])}{' ...' if len(count) > 8 else ''}."
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dr_provider.model.errors import BadInput
+from dr_provider.model.problems import listed
 from dr_provider.model.records import Claim, Split
 from dr_provider.model.state import Silent
 from dr_provider.reconcile.copies import standing
@@ -73,6 +74,8 @@ def decide_abort(view: PlanView, want: Want) -> Decision:
                 left, notes=(f"plan {plan}: the move was called off already; this is left of it", *left.notes)
             )
         where = f"it is active at {epoch.site} since epoch {epoch.number}" if epoch else "it was never made"
+        if silent := view.may_know:
+            where = f"nothing that answers knows the plan; silent: {listed(silent)}"
         return Decision(plan, "abort", authority=view.active).with_refusal(
             f"plan {plan}: no move is under way, so there is nothing to call off ({where}); after a commit the way is forward, or a new move back"
         )

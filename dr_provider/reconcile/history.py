@@ -30,7 +30,7 @@ def history_document(view: PlanView) -> dict[str, Any]:
             "word": claim.word,
             "aborting": claim.aborting,
         },
-        "silent": {name: why for site in view.spec.sites for name, why in sorted(view.silent_arrays(site).items())},
+        "silent": dict(sorted(view.unheard.items())),
     }
 
 

@@ -15,7 +15,7 @@ from dr_provider.model.findings import Item
 from dr_provider.model.problems import Path, listed, path_text
 from dr_provider.model.references import callout_references, machine_references
 from dr_provider.model.topology import ELSEWHERE
-from dr_provider.model.units import span
+from dr_provider.model.units import counted, span
 from dr_provider.protection.mirrors import MirrorState, lag_limit, mirror_states
 from dr_provider.reconcile.capacity import array_room, site_capacity
 from dr_provider.reconcile.doctor_fencing import judge_guard
@@ -176,7 +176,7 @@ def _points(view: PlanView, site: str, mirrors: Iterable[MirrorState]) -> Item:
         epoch = view.epoch.number if view.epoch else 0
         found = f"{site}: it has no whole recovery point of epoch {epoch}{older}, so all written since would be lost."
         return Item("points", "problem", found, _send(view, site, mirrors))
-    found = f"{site}: {len(whole)} whole recovery point{'s' if len(whole) != 1 else ''}, the newest {newest.id}"
+    found = f"{site}: {counted(len(whole), 'whole recovery point')}, the newest {newest.id}"
     if corrupt:
         todo = f"dr verify {view.spec.name} reads them again; docs/cli.md says how rot is brought out of a copy."
         return Item("points", "warning", f"{found}; found corrupt: {listed(corrupt)}.", todo)
@@ -205,7 +205,7 @@ def _networks(view: PlanView, site: str) -> Item:
     if dynamic:
         found = f"{site}: no address for {listed(dynamic)} there, and there is one elsewhere: DHCP gives it one after a move."
         return Item("network", "warning", found, f"Add {site} under the card's address, unless that is meant.")
-    return Item("network", "ok", f"{site}: {cards} network card{'s' if cards != 1 else ''}, all mapped there.")
+    return Item("network", "ok", f"{site}: {counted(cards, 'network card')}, all mapped there.")
 
 
 # -- drills ---------------------------------------------------------------------------------------------
@@ -222,6 +222,8 @@ def _drilled(view: PlanView) -> Item:
             f"Its last drill, {last.drill} at {last.site}, {_ago(view, last.time)}, failed: {why}.",
             f"Mend that, then d{todo[1:]}",
         )
+    if last is None and view.unheard:
+        return Item("drill", "unknown", f"Nothing that answers knows of a drill; silent: {listed(view.unheard)}.", todo)
     if drill_overdue(view):
         since = f"the last one was {_ago(view, last.time)}" if last is not None else "it was never drilled"
         return Item("drill", "problem", f"A drill is overdue: {since}.", todo)
@@ -297,11 +299,7 @@ def _credentials(view: PlanView, here: Here) -> Item:
         todo = f"The machine that runs a move needs {'it' if len(lacking) == 1 else 'them'} for callouts ({listed(lacking)})."
         return Item("credential", "warning", found, todo)
     mine += callouts
-    said = (
-        f"{len(mine)} credential{'s' if len(mine) != 1 else ''}, all found on this machine."
-        if mine
-        else "None is asked for."
-    )
+    said = f"{counted(len(mine), 'credential')}, all found on this machine." if mine else "None is asked for."
     return Item("credential", "ok", said)
 
 

@@ -36,12 +36,17 @@ Phase = Literal["steady", "claimed", "moving", "committed", "degraded", "split"]
 def status_document(world: World, here: Here | None = None) -> dict[str, Any]:
     """The document of `dr status --json` (SPEC.md), over the shared observation; `silent` and `time` beside the plans. `here`: what this
     machine knows of credentials, state and repository (None: looked for, the last two left out)."""
-    seen = world.look()
+    seen, topology = world.look(), world.topology
+    views = {plan: world.view(plan) for plan in sorted(topology.plans)}
+    # What is missing where nothing was ever made is not silent: it is still to be made.
+    made = {site for view in views.values() if view.committed or view.unheard for site in view.spec.sites}
+    places = {a.name: a.site for a in topology.arrays.values()} | {h.name: h.site for h in topology.hosts.values()}
     silent = {
-        name: state.reason for name, state in sorted({**seen.arrays, **seen.hosts}.items()) if isinstance(state, Silent)
+        name: state.reason
+        for name, state in sorted({**seen.arrays, **seen.hosts}.items())
+        if isinstance(state, Silent) and (places[name] in made or not state.missing)
     }
-    views = {plan: world.view(plan) for plan in sorted(world.topology.plans)}
-    items = judge_plans(views.values(), here or look_here(world.topology))
+    items = judge_plans(views.values(), here or look_here(topology))
     plans = {
         plan: {**plan_status(view, held=_held(view)), **readiness_document(view, items[plan])}
         for plan, view in views.items()
@@ -288,7 +293,7 @@ def point_listing(world: World, plan: str) -> dict[str, Any]:
         "activeSite": view.active,
         "points": [_point(point, view.seen.time) for point in points],
         "newest": {site: best.id if (best := newest(points, site)) else None for site in view.spec.sites},
-        "silent": {name: why for site in view.spec.sites for name, why in sorted(view.silent_arrays(site).items())},
+        "silent": dict(sorted(view.unheard.items())),
     }
 
 

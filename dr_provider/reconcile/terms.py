@@ -6,6 +6,7 @@ Invariant: every "no" is a sentence that names the object, what was found, and t
 from __future__ import annotations
 
 from dr_provider.model import keys
+from dr_provider.model.errors import DrError, Refused, Unreachable
 from dr_provider.model.records import Claim, Epoch
 from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.reconcile.decision import Decision, Loss, Want
@@ -22,6 +23,7 @@ __all__ = [
     "is_broken",
     "loss_of",
     "needs_word",
+    "not_known",
     "not_meant",
     "restorable",
     "split_refusal",
@@ -29,6 +31,14 @@ __all__ = [
     "what_is_open",
     "word_notes",
 ]
+
+
+def not_known(view: PlanView, so: str) -> DrError:
+    """Why nothing is done with a plan of which no epoch is seen; `so`: what follows from that."""
+    plan = view.spec.name
+    if silent := view.may_know:
+        return Unreachable(f"plan {plan}: nothing that answers knows it, so {so}; silent: {'; '.join(silent.values())}")
+    return Refused((f"plan {plan} was never made, so {so}; make it first (pulumi up of its stack, or dr apply)",))
 
 
 def split_refusal(view: PlanView) -> Decision:

@@ -168,13 +168,16 @@ class PlanView:
         return _silent({h.name: self.seen.hosts[h.name] for h in self.topology.hosts_at(site)})
 
     @property
-    def may_know(self) -> dict[str, str]:
-        """Of a plan that nothing that answers knows: its silent arrays, which may know it, with the reason. Empty: it is known, or was never
-        made. A file that was never there knows nothing."""
-        if self.committed:
-            return {}
+    def unheard(self) -> dict[str, str]:
+        """The plan's silent arrays, with the reason: what they know is not known. A file that was never there knows nothing."""
         states = {name: self.seen.arrays[name] for name in self.topology.plan_arrays(self.spec.name)}
         return {n: s.reason for n, s in states.items() if isinstance(s, Silent) and not s.missing}
+
+    @property
+    def may_know(self) -> dict[str, str]:
+        """Of a plan that nothing that answers knows: its silent arrays, which may know it, with the reason. Empty: it is known, or was never
+        made."""
+        return {} if self.committed else self.unheard
 
     def volume(self, volume: str, site: str) -> VolumeState | None:
         """The volume's copy at a site; None: absent, or its array is silent (ask `seen.array` which)."""
@@ -297,10 +300,13 @@ def plan_view(topology: Topology, plan: str, seen: Observation) -> PlanView:
             record = load(Declared, text, f"{where}, {key}")
             if name == plan and (stack not in declared or _order(declared[stack]) < _order(record)):
                 declared[stack] = record
-        for key, text in _under(state, f"{topology.name}/drill/{plan}/"):
-            drills[key.rpartition("/")[2]] = load(DrillRecord, text, f"{where}, {key}")
         for key, text in _under(state, keys.restore_prefix(topology.name, plan)):
             restores[key.rpartition("/")[2]] = load(RestoreRecord, text, f"{where}, {key}")
+    # What a drill was made of may be on an array that is none of the plan's any more.
+    for array in topology.arrays:
+        if (state := seen.array(array)) is not None:
+            for key, text in _under(state, keys.drill_key(topology.name, plan, "")):
+                drills[key.rpartition("/")[2]] = load(DrillRecord, text, f"array {array}, {key}")
     return PlanView(
         topology,
         topology.plans[plan],

@@ -94,7 +94,7 @@ class Reconciler:
         self.decisions: dict[str, Decision | DrError] = {}
         self.outcomes: dict[str, FakeOutcome | DrError | Exception] = {}
         self.status: dict[str, Any] = {"plans": {"shop": plan_status()}}
-        self.points: dict[str, Any] = {"plan": "shop", "points": []}
+        self.points: dict[str, Any] = {"plan": "shop", "activeSite": "west", "points": []}
         self.copies: list[dict[str, Any]] = []
         self.calls: list[tuple[str, str, Want | str | None]] = []
 

@@ -46,6 +46,9 @@ def test_a_plan_that_was_never_made_has_no_history(tmp_path: Path, dr: Dr) -> No
     lab = Lab(tmp_path / "project", made=False, source_budget="300ms")
     said = dr("history", "shop", "--topology", str(lab.path))
     assert (said.status, "was never made" in said.out) == (0, True)
+    restored = dr("restore", "db", "--point", "x", "--dry-run", "--topology", str(lab.path))
+    assert (restored.status, "was never made, so nothing is restored" in restored.err) == (1, True)
+    assert "was never made" in dr("points", "shop", "--topology", str(lab.path)).out
 
 
 def test_an_unknown_plan(lab: Lab, dr: Dr) -> None:

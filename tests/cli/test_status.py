@@ -10,6 +10,7 @@ import pytest
 from dr_provider.cli.stack import backend_in_use, remote_of
 from tests.cli.conftest import Dr
 from tests.cli.fakes import Reconciler, plan_status
+from tests.support.lab import Lab
 
 
 def item(level: str, check: str = "lag", found: str = "west: it is behind.", todo: str = "Run dr protect shop.") -> Any:
@@ -62,6 +63,44 @@ def test_several_plans_are_a_line_each_and_the_worst_of_each_first(status: Any) 
         "  - web: VM api is off on east-1",
         "  dr status PLAN says all of one plan.",
     ]
+
+
+MADE = item("problem", "made", "It was never made.", "Run pulumi up, or dr apply.")
+UNMADE = plan_status(
+    "", 0, activeSite=None, ready=False, readiness=[MADE], degraded=["plan shop was never made"], lagSeconds=None
+)
+HIDDEN = {
+    **UNMADE,
+    "readiness": [item("unknown", "made")],
+    "ready": None,
+    "degraded": ["nothing that answers knows it"],
+}
+NO_DRILL = plan_status(readiness=[item("unknown", "drill")])
+
+
+@pytest.mark.parametrize(
+    ("plan", "alone", "row"),
+    [
+        (UNMADE, "shop: never made\n", ["never made", "never"]),
+        (HIDDEN, "shop: not known to what answers\n", ["not known", "not known"]),
+        (NO_DRILL, "last drill      not known\n", ["west", "not known"]),
+    ],
+    ids=["never made", "dark", "its drills are dark"],
+)
+def test_what_was_never_made_is_told_from_what_nobody_says(status: Any, plan: Any, alone: str, row: list[str]) -> None:
+    assert alone in status(shop=plan).out
+    line = status(shop=plan, web=LATE).out.splitlines()[1]
+    assert [line[6:].strip().startswith(row[0]), f"  {row[1]}  " in line[20:]] == [True, True], line
+
+
+def test_before_the_first_apply_nothing_is_said_to_be_lost(tmp_path: Path, dr: Dr) -> None:
+    lab = Lab(tmp_path / "project", made=False, source_budget="300ms")
+    said = dr("status", "--topology", str(lab.path))
+    assert said.out.splitlines() == [
+        "shop: never made",
+        "  - plan shop was never made as far as the arrays that answer know; make it with pulumi up, or dr apply",
+    ]
+    assert dr("status", "--json", "--topology", str(lab.path)).json["silent"] == {}
 
 
 def test_every_item_of_all_plans(status: Any) -> None:

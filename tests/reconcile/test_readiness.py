@@ -14,7 +14,7 @@ from dr_provider.model.findings import Item
 from dr_provider.model.records import Corrupt
 from dr_provider.model.state import ArrayState, Observation
 from dr_provider.model.topology import Topology, WitnessSpec
-from dr_provider.reconcile.drills.evidence import plan_digest
+from dr_provider.reconcile.drills.evidence import drill_warnings, plan_digest
 from dr_provider.reconcile.here import Here, look_here, place_of
 from dr_provider.reconcile.readiness import is_ready, judge_plans, lag_of, readiness_document
 from dr_provider.reconcile.status import status_document
@@ -30,6 +30,7 @@ from tests.support.situations import (
     PLAN,
     REPLICA,
     claim,
+    drill,
     epoch,
     minute,
     moved,
@@ -52,11 +53,11 @@ def judged(seen: PlanView, here: Here | None = None) -> tuple[Item, ...]:
 
 
 def wrong(items: tuple[Item, ...]) -> dict[str, tuple[str, str]]:
-    """Level and sentences of what is not ok, by check, but for what nobody has said, and that it was never drilled."""
+    """Level and sentences of what is not ok, by check, but for what nobody has said, and for drills, which have a table of their own."""
     return {
         i.check: (i.level, f"{i.found} {i.todo}")
         for i in items
-        if i.level != "ok" and i.check not in ("backend", "repository") and i.found != "It was never drilled."
+        if i.level != "ok" and i.check not in ("backend", "repository", "drill")
     }
 
 
@@ -133,6 +134,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, tuple[str, str]
     ),
     "no host to spare": (
         SMALL, {},
+        {"spare": ("warning", "west: without west-1, 1 VM of 3 would find no room: web.")}, True,
+    ),
+    "a drill has the room, and gives way to a move": (
+        SMALL, {"drills": {"d1": drill("d1", "db", "app")}, "reservations": {"west-2": [reserved(1, GIB, tag=keys.drill_tag(NAME, PLAN, "d2"))]}},
         {"spare": ("warning", "west: without west-1, 1 VM of 3 would find no room: web.")}, True,
     ),
     "what runs there already takes its room once": (
@@ -439,6 +444,14 @@ def test_drills(name: str) -> None:
     document = readiness_document(seen, items)
     assert (document["lastDrill"] is None) is (drilled is None)
     assert document["ready"] is (level != "problem")
+
+
+@pytest.mark.parametrize("every", [{}, {"every": "30m"}], ids=["not asked for", "would be overdue"])
+def test_a_drill_that_only_a_silent_array_may_know_of(every: dict[str, Any]) -> None:
+    seen = view(shop(plan={**DAY, **({"drill": every} if every else {})}), silent=("west",))
+    (found,) = (item for item in judged(seen) if item.check == "drill")
+    assert (found.level, found.found) == ("unknown", "Nothing that answers knows of a drill; silent: west-a.")
+    assert drill_warnings(seen) == ()
 
 
 # -- for machines -----------------------------------------------------------------------------------------------

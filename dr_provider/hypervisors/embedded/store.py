@@ -168,8 +168,8 @@ class HostFile:
             found = self.path.stat()
         except OSError:
             raise NotReady(
-                f"host {self.name}: its file {self.path} is not there; wanted the file that the first `up` makes. "
-                "Bring it back, or correct the host's path in the topology.",
+                f"host {self.name}: its file {self.path} is not there; the first `up`, or dr apply, makes it. If it was there, bring it back, "
+                "or correct the host's path in the topology.",
                 missing=True,
             ) from None
         if found.st_size == 0:
