@@ -10,11 +10,12 @@ from dr_provider.cli import show_drill
 from dr_provider.cli.board import live
 from dr_provider.cli.common import Session, command
 from dr_provider.cli.interrupts import careful
-from dr_provider.cli.names import PlanArgument, plan_named, site_named
+from dr_provider.cli.names import PlanArgument, plan_named, site_named, site_option
 from dr_provider.model.errors import BadInput, DrError
+from dr_provider.model.units import counted
 
 if TYPE_CHECKING:
-    from dr_provider.reconcile.drills.begin import DrillOutcome
+    from dr_provider.reconcile.drills.outcome import DrillOutcome
     from dr_provider.reconcile.world import World
 
 __all__ = ["add"]
@@ -23,9 +24,7 @@ __all__ = ["add"]
 def start(
     session: Session,
     plan: PlanArgument = None,
-    site: Annotated[
-        str | None, typer.Option("--site", metavar="SITE", help="Where (else the first site where it is not active).")
-    ] = None,
+    site: Annotated[str | None, site_option("--site", "Where (else the first site where it is not active).")] = None,
     point: Annotated[
         str | None, typer.Option("--point", metavar="ID|TIME", help="From this recovery point (else the newest there).")
     ] = None,
@@ -80,13 +79,13 @@ def start(
             with live(session, world):
                 outcome = run(name, point)
             document = outcome.document()
-            _fault(document, outcome.failures)
+            _fault(document, (*outcome.failures, *outcome.left))
             session.emit(document, lambda paper: show_drill.outcome(paper, document, stays=stays))
-            return 0 if outcome.ok else 1
+            return 1 if "error" in document else 0
         found = _many(world, spec.name, chosen, name, points, run, staying=stays)
     documents = [_document(drill, of) for drill, of in found.items()]
     whole: dict[str, Any] = {"plan": spec.name, "drills": documents}
-    _fault(whole, [sentence for of in documents for sentence in of["failures"]])
+    _fault(whole, [sentence for of in documents for sentence in (*of["failures"], *of.get("left", ()))])
     session.emit(whole, lambda paper: show_drill.outcomes(paper, documents, stays=stays))
     return 1 if "error" in whole else 0
 
@@ -108,15 +107,16 @@ def _fault(document: dict[str, Any], failures: Any) -> None:
 def _many(
     world: World, plan: str, site: str | None, name: str, count: int, run: Any, *, staying: bool
 ) -> dict[str, DrillOutcome | DrError]:
-    from dr_provider.reconcile.drills.decide import drill_site
+    from dr_provider.reconcile.drills.decide import decide_drill
     from dr_provider.reconcile.drills.many import run_abreast
 
+    # Why none can be run at all is said first.
+    at = decide_drill(world, plan, site, f"{name}-1", None).site
     view = world.view(plan)
-    at = drill_site(view, site)
     whole = [point for point in reversed(view.points) if point.complete_at(at)][:count]
     if len(whole) < count:
         raise BadInput(
-            f"dr drill start: {count} points are asked for, and {len(whole)} are whole at {at}; nothing was done"
+            f"dr drill start: {counted(count, 'point')} asked for, and {len(whole)} whole at {at}; nothing was done"
         )
     return run_abreast({f"{name}-{number}": point.id for number, point in enumerate(whole, 1)}, run, staying=staying)
 
@@ -166,10 +166,10 @@ def end(
     mine: Annotated[
         bool, typer.Option("--mine", help="Those that you made from here with dr (of all plans, ...).")
     ] = False,
-) -> None:
+) -> int:
     """End drills: their VMs, clones, maps and holds are removed. Nothing is asked of a side that is lost.
 
-    What cannot be removed now is listed, put on record, and removed by the next dr protect that can.
+    What cannot be removed now is listed, put on record, and removed by the next dr protect that can. Exit status 1: there is some.
 
     \b
     dr drill end shop 3f9a2b1c
@@ -187,9 +187,12 @@ def end(
     world = session.world()
     doomed = [(p, name) for p in plans for name in _doomed(world, p, names or [], expired=expired)]
     with careful():
-        ended = [end_drill(world, p, name, why=f"{world.by} asked for it").document() for p, name in doomed]
-    document = {"ended": ended}
-    session.emit(document, lambda paper: show_drill.ended(paper, ended))
+        ended = [end_drill(world, p, name, why=f"{world.by} asked for it") for p, name in doomed]
+    document: dict[str, Any] = {"ended": [each.document() for each in ended]}
+    _fault(document, [each.sentence for each in ended if each.left])
+    silent = {name: why for p in plans for name, why in world.view(p).unheard.items()}
+    session.emit(document, lambda paper: show_drill.ended(paper, document["ended"], silent=silent))
+    return 1 if "error" in document else 0
 
 
 def _doomed(world: World, plan: str, names: list[str], *, expired: bool) -> list[str]:
@@ -202,9 +205,8 @@ def _doomed(world: World, plan: str, names: list[str], *, expired: bool) -> list
             return list(drills_to_end(view))
         return [name for name, record in sorted(view.drills.items()) if record.by == world.by and not record.stack]
     there = named_drills(view)
-    silent = [array for site in view.spec.sites for array in view.silent_arrays(site)]
     unknown = [name for name in names if name not in there]
-    if unknown and not silent:
+    if unknown and not view.unheard:
         near = did_you_mean(unknown[0], there)
         raise BadInput(f"dr drill end: plan {plan} has no drill {unknown[0]!r}{near}; nothing was done")
     return list(dict.fromkeys(names))

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dr_provider.cli import show_move
+from dr_provider.cli import show_drill, show_move
 from dr_provider.cli.common import Session, command
 from dr_provider.cli.confirm import ask, must_be_able_to_ask
 from dr_provider.cli.interrupts import careful
+from dr_provider.cli.names import meant
 from dr_provider.cli.paper import Paper
 from dr_provider.model.errors import BadInput
 
 if TYPE_CHECKING:
-    from dr_provider.reconcile.drills.begin import DrillOutcome
+    from dr_provider.reconcile.drills.outcome import DrillOutcome
 
 __all__ = ["add"]
 
@@ -53,7 +54,7 @@ def restore(
         return _remove(session, remove)
     known = f"the VMs of topology {session.topology().name}: {', '.join(sorted(session.topology().vms))}"
     if vm is None or vm not in session.topology().vms:
-        said = "say which VM" if vm is None else f"there is no VM {vm!r}"
+        said = "say which VM" if vm is None else f"there is no VM {vm!r}{meant(vm, session.topology().vms)}"
         raise BadInput(f"dr restore: {said}; {known}; nothing was done")
     if point is None:
         raise BadInput(f"dr restore {vm}: say --point POINT (dr points lists them); nothing was done")
@@ -113,13 +114,10 @@ def _remove(session: Session, name: str) -> int:
     with careful():
         ended = remove_restored(session.world(), name)
     gone: dict[str, Any] = {"removed": name, **ended.removed, "left": ended.left}
-
-    def show(paper: Paper) -> None:
-        paper.line(f"{name}: {gone['vms']} VM and {gone['volumes']} cloned volumes are removed.")
-        paper.bullets((f"removed later: {left}" for left in ended.left), "yellow")
-
-    session.emit(gone, show)
-    return 0
+    if ended.left:
+        gone["error"] = ended.sentence
+    session.emit(gone, lambda paper: show_drill.ended(paper, [ended.document()], silent={}))
+    return 1 if ended.left else 0
 
 
 def add(app: typer.Typer) -> None:

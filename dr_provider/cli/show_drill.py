@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dr_provider.cli.paper import Paper, ago, span
+from dr_provider.cli.paper import Paper, ago, brief, span
+from dr_provider.model import keys
 from dr_provider.model.drills import what_went
+from dr_provider.model.units import counted
 
 __all__ = ["ended", "history", "listing", "outcome", "outcomes"]
 
@@ -35,7 +37,10 @@ def outcome(paper: Paper, document: Mapping[str, Any], *, stays: bool) -> None:
     measured = (
         f"RTO {span(document['rtoSeconds'])}{_against(wanted['rtoSeconds'])}, RPO {old}{_against(wanted['rpoSeconds'])}"
     )
-    paper.line(f"{well} of {len(vms)} VMs are well. {measured}.", "green" if document["ok"] else "bold red")
+    are = "is" if well == 1 else "are"
+    paper.line(
+        f"{well} of {counted(len(vms), 'VM')} {are} well. {measured}.", "green" if document["ok"] else "bold red"
+    )
     paper.bullets(document["failures"], "red")
     paper.bullets(document["notes"], "yellow")
     _stands(paper, document, stays=stays)
@@ -54,10 +59,15 @@ def _stands(paper: Paper, document: Mapping[str, Any], *, stays: bool) -> None:
         )
         paper.line(f"It stays up {until}.")
     elif document["left"]:
-        paper.line("It is ended. What could not be removed is removed by the next dr protect that can:", "yellow")
-        paper.bullets(document["left"], "yellow")
+        _left(paper, plan, name, document["left"])
     elif document["ended"]:
         paper.line(f"It is ended, and nothing of it is left but what it showed (dr drill history {plan}).")
+
+
+def _left(paper: Paper, plan: str, name: str, left: Sequence[str]) -> None:
+    paper.line("It is not ended whole. Left:", "yellow")
+    paper.bullets(left, "yellow")
+    paper.line(f"The next dr protect that can removes it; so does dr drill end {plan} {name}.", "yellow")
 
 
 def outcomes(paper: Paper, documents: Sequence[Mapping[str, Any]], *, stays: bool) -> None:
@@ -87,15 +97,16 @@ def listing(paper: Paper, document: Mapping[str, Any]) -> None:
     rows = document["drills"]
     if rows:
         paper.table(
-            ("drill", "plan", "at", "point", "age", "by", "expires", "VMs"),
+            ("drill", "plan", "at", "point", "age", "expires", "VMs", "by"),
             [
-                (row["drill"], row["plan"], row["site"] or "?", row["point"] or "?", "?" if row["since"] is None else span(row["ageSeconds"]),
-                 _by(row), _expires(row), _vms(row["vms"]))
+                (row["drill"], row["plan"], row["site"] or "?", row["point"] or "?", "?" if row["since"] is None else brief(row["ageSeconds"]),
+                 _expires(row, document["time"]), _vms(row["vms"]), _by(row))
                 for row in rows
             ],
+            whole=("drill", "plan", "point"),
         )  # fmt: skip
     else:
-        paper.line("No drill is open.")
+        paper.line("No drill is open." if not document["silent"] else "No drill is known to what answers.")
     paper.bullets((f"{reason}; drills there are not known" for reason in document["silent"].values()), "yellow")
 
 
@@ -104,18 +115,16 @@ def _by(row: Mapping[str, Any]) -> str:
     return f"{row['by'] or '?'}{f' ({kind})' if kind else ''}"
 
 
-def _expires(row: Mapping[str, Any]) -> str:
+def _expires(row: Mapping[str, Any], now: str) -> str:
     if row["ending"]:
         return "is being ended"
     if row["expired"]:
         return "has expired"
-    return row["expires"] or "-"
+    return f"in {brief((keys.at(row['expires']) - keys.at(now)).total_seconds())}" if row["expires"] else "-"
 
 
 def _vms(vms: Mapping[str, Mapping[str, str]]) -> str:
-    running = sum(vm["state"] == "running" for vm in vms.values())
-    hosts = ", ".join(sorted({vm["host"] for vm in vms.values()}))
-    return f"{running} of {len(vms)} run{f' ({hosts})' if hosts else ''}"
+    return f"{sum(vm['state'] == 'running' for vm in vms.values())} of {len(vms)} run"
 
 
 def history(paper: Paper, document: Mapping[str, Any]) -> None:
@@ -127,10 +136,11 @@ def history(paper: Paper, document: Mapping[str, Any]) -> None:
         paper.table(
             ("when", "drill", "at", "point", "RPO", "RTO", "", "by"),
             [
-                (ago(row["time"]), row["drill"], row["site"], row["point"], span(float(round(row["rpoSeconds"]))),
+                (ago(row["time"], short=True), row["drill"], row["site"], row["point"], span(float(round(row["rpoSeconds"]))),
                  "-" if row["rtoSeconds"] is None else span(row["rtoSeconds"]), "well" if row["ok"] else "failed", _by(row))
                 for row in rows
             ],
+            whole=("drill", "point"),
         )  # fmt: skip
         paper.bullets(f"{row['drill']}: {sentence}" for row in rows for sentence in row["failures"])
     if document["changedSince"]:
@@ -140,13 +150,16 @@ def history(paper: Paper, document: Mapping[str, Any]) -> None:
     paper.bullets(document["silent"].values(), "yellow")
 
 
-def ended(paper: Paper, documents: Sequence[Mapping[str, Any]]) -> None:
-    if not documents:
+def ended(paper: Paper, documents: Sequence[Mapping[str, Any]], *, silent: Mapping[str, str]) -> None:
+    if not documents and silent:
+        paper.line("What answers knows no such drill; silent, and may know one:", "yellow")
+        paper.bullets(silent.values(), "yellow")
+    elif not documents:
         paper.line("There was no such drill.")
     for document in documents:
-        paper.line(
-            f"Drill {document['drill']} of plan {document['plan']} is ended: {what_went(document['removed'])} removed."
-        )
+        drill, plan = document["drill"], document["plan"]
         if document["left"]:
-            paper.line("Left until somebody is back; the next dr protect that can removes it:", "yellow", indent=2)
-            paper.bullets(document["left"], "yellow", indent=4)
+            paper.line(f"Drill {drill} of plan {plan}: {what_went(document['removed'])} removed.")
+            _left(paper, plan, drill, document["left"])
+        else:
+            paper.line(f"Drill {drill} of plan {plan} is ended: {what_went(document['removed'])} removed.")

@@ -13,8 +13,9 @@ from dr_provider.model.findings import Item, Level
 from dr_provider.model.problems import listed
 from dr_provider.model.state import ArrayState, HostState, Observation, Reservation, Silent
 from dr_provider.model.topology import VmSpec
-from dr_provider.model.units import about
+from dr_provider.model.units import about, counted
 from dr_provider.reconcile.doctor_judge import FREE_PROBLEM, FREE_WARNING
+from dr_provider.reconcile.drills.giving_way import without_drills
 from dr_provider.reconcile.losses import Lost, without
 from dr_provider.reconcile.placement import place, reservation_tag, room_of
 from dr_provider.reconcile.view import PlanView
@@ -47,8 +48,17 @@ def site_capacity(views: Iterable[PlanView]) -> dict[tuple[str, str], tuple[Item
     return found
 
 
+def _moved_into(view: PlanView) -> Observation:
+    """What is seen, as a move would find it: the drills have given way to it."""
+    hosts = {
+        name: without_drills(view.topology.name, state) if isinstance(state, HostState) else state
+        for name, state in view.seen.hosts.items()
+    }
+    return replace(view.seen, hosts=hosts)
+
+
 def _outcome(plans: Sequence[PlanView], site: str) -> _Site:
-    topology, seen = plans[0].topology, plans[0].seen
+    topology, seen = plans[0].topology, _moved_into(plans[0])
     answering = [host.name for host in topology.hosts_at(site) if seen.host(host.name) is not None]
     whole = _fit(plans, site, seen)
     outcome = _Site(whole.unplaced)
@@ -112,12 +122,12 @@ def _items(view: PlanView, active: str, site: str, outcome: _Site) -> tuple[Item
         return (Item("capacity", "unknown", f"{site}: its room is not known; silent: {listed(silent)}."),)
     if lacking:
         return (_lacking(view, active, site, lacking, silent),)
-    fits = Item("capacity", "ok", f"{site}: {_vms(count)} would find room there.")
+    fits = Item("capacity", "ok", f"{site}: {counted(count, 'VM')} would find room there.")
     worse = {host: vms for host, of in outcome.without.items() if host in allowed and (vms := of[plan])}
     if not worse:
         return (fits, Item("spare", "ok", f"{site}: and with any one host there lost."))
     host, vms = max(worse.items(), key=lambda item: len(item[1]))
-    found = f"{site}: without {host}, {_vms(len(vms))} of {count} would find no room: {listed(vms)}."
+    found = f"{site}: without {host}, {counted(len(vms), 'VM')} of {count} would find no room: {listed(vms)}."
     if silent:
         return fits, Item("spare", "unknown", found, f"Silent, and may have room: {listed(silent)}.")
     return fits, Item("spare", "warning", found, f"Give {site} another host, or more memory or CPUs.")
@@ -125,22 +135,18 @@ def _items(view: PlanView, active: str, site: str, outcome: _Site) -> tuple[Item
 
 def _lacking(view: PlanView, active: str, site: str, lacking: Sequence[str], silent: Sequence[str]) -> Item:
     count = len(view.spec.members)
-    found = f"{site}: {_vms(len(lacking))} of {count} would find no room: {listed(lacking)}"
+    found = f"{site}: {counted(len(lacking), 'VM')} of {count} would find no room: {listed(lacking)}"
     if silent:
         return Item(
             "capacity", "unknown", f"{found}; silent: {listed(silent)}.", f"Bring {listed(silent)} back, or see why."
         )
     todo = f"Give {site} another host, or more memory or CPUs."
-    alone = place(view, site, view.vms).unplaced
+    alone = place(replace(view, seen=_moved_into(view)), site, view.vms).unplaced
     if not alone:
         # A second choice need not hold what the first one takes.
         level: Level = "problem" if view.others(active)[0] == site else "warning"
         return Item("capacity", level, f"{found}, if all plans of {active} come there.", todo)
     return Item("capacity", "problem", f"{found}.", todo)
-
-
-def _vms(count: int) -> str:
-    return "1 VM" if count == 1 else f"{count} VMs"
 
 
 def array_room(name: str, state: ArrayState | Silent) -> Item:
@@ -156,9 +162,9 @@ def array_room(name: str, state: ArrayState | Silent) -> Item:
     safety = sum(v.used for v in state.volumes.values() if v.kind == "safety")
     drills = sum(1 for v in state.volumes.values() if v.kind == "drill")
     held = sum(1 for v in state.volumes.values() for s in v.snapshots if s.holds)
-    kept = [f"{held} held snapshots"] if held else []
+    kept = [counted(held, "held snapshot")] if held else []
     kept += [f"safety copies of {about(safety)}"] if safety else []
-    kept += [f"{drills} clones of drills"] if drills else []
+    kept += [counted(drills, "clone of a drill", "clones of drills")] if drills else []
     todo = "Make it larger, let fewer recovery points be kept (backup.keep)"
     todo += ", or end what holds them: dr safety list, dr status (drills)." if kept else "."
     found += f", and no retention frees {listed(kept)}." if kept else "."

@@ -25,7 +25,7 @@ from dr_provider.reconcile.aside import decide_abort, decide_create, decide_reso
 from dr_provider.reconcile.callouts import weave
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Decision, Want
-from dr_provider.reconcile.drills.giving_way import make_room
+from dr_provider.reconcile.drills.giving_way import end_drills, make_room
 from dr_provider.reconcile.fencing import grant_steps, wait_steps
 from dr_provider.reconcile.held import hold_up
 from dr_provider.reconcile.late import LATE, add_late, as_if_there, late_after, late_volumes
@@ -165,12 +165,7 @@ def _move(view: PlanView, want: Want, epoch: Epoch, word: Word | None, claim: Cl
         refused += [*needs, ask_for_word(plan, epoch.number)]
     members = tuple(vm for vm in view.vms if restorable(view, vm.name, point, warnings))
     placement, ways = make_room(view, target, members)
-    for way in ways:
-        other = "" if way.plan == plan else f" of plan {way.plan}"
-        said = f"end drill {way.drill}{other} at {target}, whose room the move needs"
-        name = f"{way.plan}.{way.drill}" if other else way.drill
-        of = {"drill": way.drill, **({"of": way.plan} if other else {})}
-        prelude.append(steps.add("end-drill", name, said, group="claim", needed=False, **of))
+    prelude += end_drills(ways, plan, target, steps)
     if placement.unplaced and source.kind == "planned":
         refused += placement.unplaced.values()
     hosts, held = hold_up(view, placement.hosts, placement.unplaced)

@@ -10,20 +10,22 @@ from dataclasses import replace
 
 from dr_provider.model import keys, stopping
 from dr_provider.model.codec import dump, load
-from dr_provider.model.errors import BadInput, MoveInProgress, Refused
+from dr_provider.model.errors import BadInput, MoveInProgress, Refused, Unreachable
 from dr_provider.model.records import Owner, RestoreRecord
 from dr_provider.model.vm import VmDefinition
 from dr_provider.protection.catalogue import RecoveryPoint, choose_point
 from dr_provider.reconcile.actions.restoring import hold_tag
 from dr_provider.reconcile.decide import decide
 from dr_provider.reconcile.decision import Decision, Want
-from dr_provider.reconcile.drills.begin import DrillOutcome, Ended, end_drill, start_drill
+from dr_provider.reconcile.drills.begin import start_drill
+from dr_provider.reconcile.drills.end import Ended, end_drill
+from dr_provider.reconcile.drills.outcome import DrillOutcome
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.outcome import Outcome
 from dr_provider.reconcile.restoring import kept_as, open_restores, record_array, unfinished
 from dr_provider.reconcile.resumed import found_unfinished
 from dr_provider.reconcile.run import run_plan
-from dr_provider.reconcile.terms import how_to_finish, what_is_open
+from dr_provider.reconcile.terms import how_to_finish, not_known, what_is_open
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
@@ -46,9 +48,7 @@ def _site(view: PlanView) -> str:
             (f"plan {plan} is split, so nobody knows whose data to restore; dr resolve {plan} --keep SITE first",)
         )
     if view.epoch is None:
-        raise Refused(
-            (f"plan {plan} was never made as far as the arrays that answer know; there is nothing to restore",)
-        )
+        raise not_known(view, "nothing is restored")
     if (claim := view.claim) is not None:
         raise MoveInProgress(
             f"plan {plan}: {what_is_open(claim)} is under way (epoch {claim.number}), so nothing is restored; finish it with "
@@ -60,6 +60,8 @@ def _site(view: PlanView) -> str:
 def _point(view: PlanView, vm: str, wish: str) -> RecoveryPoint:
     """The point at the active site that an id or a time names, with every disk of the VM in it. Raises Refused and BadInput."""
     site, plan = _site(view), view.spec.name
+    if silent := view.silent_arrays(site):
+        raise Unreachable(f"VM {vm}: nothing is restored at {site} while {'; '.join(silent.values())}")
     holders = [s for p in view.points if p.id == wish for s in view.spec.sites if p.complete_at(s)]
     if holders and site not in holders:
         raise Refused(
@@ -162,8 +164,14 @@ def restore_beside(world: World, vm: str, point: str, name: str, host: str | Non
 def remove_restored(world: World, name: str) -> Ended:
     """Remove a VM that was restored beside the running one, with its clones. Raises BadInput for a name that is none."""
     world.look(refresh=True)
-    drills = {plan: world.view(plan).drills for plan in sorted(world.topology.plans)}
+    views = {plan: world.view(plan) for plan in sorted(world.topology.plans)}
+    drills = {plan: view.drills for plan, view in views.items()}
     found = [plan for plan, known in drills.items() if name in known and not known[name].stack]
+    silent = {name: reason for view in views.values() for name, reason in view.unheard.items()}
+    if not found and silent:
+        raise Unreachable(
+            f"dr restore --remove {name}: nothing that answers knows it; silent: {'; '.join(silent.values())}"
+        )
     if not found:
         there = sorted({drill for known in drills.values() for drill, record in known.items() if not record.stack})
         raise BadInput(

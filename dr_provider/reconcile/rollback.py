@@ -14,8 +14,8 @@ from dr_provider.model import keys
 from dr_provider.model.records import Epoch
 from dr_provider.reconcile.copies import standing
 from dr_provider.reconcile.decision import Decision, Loss, Want
+from dr_provider.reconcile.drills.giving_way import end_drills, make_room
 from dr_provider.reconcile.fencing import grant_steps, wait_steps
-from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.repair import decide_repair, fence_mapped, stop_stale
 from dr_provider.reconcile.restoring import unfinished
 from dr_provider.reconcile.source import Source, look_at_source
@@ -77,12 +77,13 @@ def decide_rollback(view: PlanView, want: Want, epoch: Epoch) -> Decision:
     needs = needs_word(view, source, claim, True, target, given=given)
     if needs and not given and not (claim is not None and claim.word):
         refused = [*needs, ask_for_word(plan, epoch.number)]
-    placement = place(view, target, view.vms)
+    placement, ways = make_room(view, target, view.vms)
     refused += placement.unplaced.values()
     decision = replace(decision, notes=word_notes(plan, word, epoch, used=bool(needs)))
     if refused:
         return decision.with_refusal(*refused)
     spoken = str(word) if needs and given else ""
+    end_drills(ways, plan, target, steps)
     _actions(view, steps, source, target, placement.hosts, spoken)
     return replace(decision, actions=steps.done())
 
@@ -91,7 +92,7 @@ def _actions(view: PlanView, steps: Steps, source: Source, target: str, hosts: M
     plan, origin, claim = view.spec.name, source.site, view.claim
     assert view.epoch is not None
     number = view.epoch.number + 1
-    gate = [add_room(target, hosts, steps, after=steps.ids("stop", "fence"))]
+    gate = [add_room(target, hosts, steps, after=steps.ids("stop", "fence", "end-drill"))]
     if claim is None:
         gate = [
             steps.add("claim", "", f"claim epoch {number} for {target}", after=gate, site=target, origin=origin,

@@ -12,10 +12,10 @@ from dr_provider.model import keys
 from dr_provider.model.records import Epoch
 from dr_provider.model.state import Silent
 from dr_provider.model.topology import VmSpec
+from dr_provider.reconcile.drills.giving_way import end_drills, make_room
 from dr_provider.reconcile.fencing import taken_over, witness_vouches
 from dr_provider.reconcile.givenup import given_up, is_lost
 from dr_provider.reconcile.held import check_running, hold_up
-from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.restart import isolate, may_run_unseen, same_cluster, unseen
 from dr_provider.reconcile.restoring import open_restores
 from dr_provider.reconcile.steps import Steps, started_before, tier_of
@@ -75,12 +75,14 @@ def start_vms(
     restart: bool = False,
     late: Mapping[str, str] | None = None,
 ) -> tuple[list[str], list[str]]:
-    """Attach and start, in tier order, each VM that should run at the site and does not; ids, and sentences on those that cannot.
+    """Attach and start, in tier order, each VM that should run at the site and does not; ids, and sentences on those that cannot. Drills
+    that have the room give way.
 
     `restart`: those that a silent host may run too, once their disks are taken from it. `late`: steps that bring a volume, by volume.
     """
     missing, lost, said = not_running(view, site, restart=restart)
-    placement = place(view, site, missing + lost, near=same_cluster(view, site, lost))
+    placement, ways = make_room(view, site, missing + lost, near=same_cluster(view, site, lost))
+    after = [*after, *end_drills(ways, view.spec.name, site, steps, after=after, whose="a VM that is to run there")]
     unable = {vm.name: why for vm in view.vms if (why := placement.unplaced.get(vm.name) or _gone(view, vm, site))}
     hosts, held = hold_up(view, placement.hosts, unable)
     first, coming = isolate(view, site, hosts, lost, steps, after=after), late or {}

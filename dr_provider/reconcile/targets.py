@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dr_provider.model.errors import Refused
-from dr_provider.reconcile.placement import place
+from dr_provider.reconcile.drills.giving_way import make_room
 from dr_provider.reconcile.points import best_point
 from dr_provider.reconcile.source import look_at_source
 from dr_provider.reconcile.terms import target_faults
@@ -51,7 +51,7 @@ def choose_target(view: PlanView) -> Target:
             if final
             else f"recovery point {point.id if point else ''} is to be had there"
         )
-        found.append((fresh, len(place(view, site, view.vms).unplaced), site, said))
+        found.append((fresh, len(make_room(view, site, view.vms)[0].unplaced), site, said))
     if not found:
         raise Refused((*against, f"plan {plan}: there is no site that it can move to now"))
     if len(view.spec.sites) == 2:

@@ -46,7 +46,7 @@ class DrillProvider(ResourceProvider):
 
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         from dr_provider.model.errors import BadInput, DrError
-        from dr_provider.reconcile.drills.begin import decide_drill
+        from dr_provider.reconcile.drills.decide import decide_drill
 
         wanted, inputs = bag.read(DrillProps, news), bag.plain(news)
         if olds:
@@ -111,7 +111,7 @@ class DrillProvider(ResourceProvider):
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         from dr_provider.model.errors import DrError
-        from dr_provider.reconcile.drills.begin import drill_state
+        from dr_provider.reconcile.drills.parts import vm_states
 
         known, outputs = bag.read(DrillProps, props), bag.plain(props)
         inputs = bag.write(known)
@@ -120,7 +120,7 @@ class DrillProvider(ResourceProvider):
             if _gone(world, known.plan, _drill(id_)):
                 session.say_once(known.plan, f"{_ended(id_, props)}; the next up makes a new one")
                 return ReadResult("", {})
-            state = drill_state(world, known.plan, _drill(id_))
+            state = vm_states(world.view(known.plan), _drill(id_))
         except DrError as error:
             session.say(f"drill of plan {known.plan}: not refreshed ({error})")
             return ReadResult(id_, {**outputs, "reachable": False}, inputs)
@@ -129,7 +129,7 @@ class DrillProvider(ResourceProvider):
         return ReadResult(id_, {**outputs, "vms": json.dumps(now, sort_keys=True), "reachable": True}, inputs)
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:
-        from dr_provider.reconcile.drills.begin import end_drill
+        from dr_provider.reconcile.drills.end import end_drill
 
         old = bag.read(DrillProps, props)
         with session.sentence():
@@ -196,12 +196,12 @@ class Drill(Resource, module="dr", name="Drill"):
     """Measured: `rtoSeconds` from the order to the last health check, `rpoSeconds` the age of the point when the drill began."""
 
     drill: pulumi.Output[str | None]
-    ranAt: pulumi.Output[str | None]  # noqa: N815
-    recoveryPoint: pulumi.Output[str | None]  # noqa: N815
-    rpoSeconds: pulumi.Output[float | None]  # noqa: N815
-    rtoSeconds: pulumi.Output[float | None]  # noqa: N815
+    ranAt: pulumi.Output[str | None]
+    recoveryPoint: pulumi.Output[str | None]
+    rpoSeconds: pulumi.Output[float | None]
+    rtoSeconds: pulumi.Output[float | None]
     vms: pulumi.Output[str | None]
-    expiresAt: pulumi.Output[str | None]  # noqa: N815
+    expiresAt: pulumi.Output[str | None]
     failures: pulumi.Output[list[str] | None]
 
     OUTPUTS = ("drill", "ranAt", "recoveryPoint", "rpoSeconds", "rtoSeconds", "vms", "expiresAt", "failures")

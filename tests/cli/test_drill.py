@@ -43,8 +43,20 @@ def test_start_list_end_history(lab: Lab, dr: Dr) -> None:
         lab.lose(f"site:{site}")
     dark = dr("drill", "start", "shop", *at)
     assert (dark.status, "never made" in dark.err, "nothing that answers knows it" in dark.err) == (1, False, True)
-    dark = dr("points", "shop", *at)
-    assert "silent, and may hold some:" in dark.out
+    for asked, said_then in (
+        (("points", "shop"), "silent, and may hold some:"),
+        (("history", "shop"), "Nothing that answers knows plan shop; silent, and may know it:"),
+        (("drill", "list"), "No drill is known to what answers."),
+        (("drill", "end", "--mine"), "What answers knows no such drill; silent, and may know one:"),
+    ):
+        assert said_then in dr(*asked, *at).out
+    for words in (
+        ("restore", "db", "--point", "x", "--dry-run"),
+        ("restore", "--remove", "x"),
+        ("drill", "start", "shop", "--points", "2"),
+    ):
+        dark = dr(*words, *at)
+        assert (dark.status, "nothing that answers knows it" in dark.err) == (1, True), dark.err
     for site in ("east", "west"):
         lab.heal(f"site:{site}")
 
@@ -64,6 +76,43 @@ def test_start_list_end_history(lab: Lab, dr: Dr) -> None:
     history = dr("drill", "history", "shop", "--json", *at).json
     assert [d["drill"] for d in history["drills"]] == [document["drill"], "look"]
     assert "Drills of plan shop" in dr("drill", "history", "shop", *at).out
+
+
+def test_one_whose_site_is_dark_is_not_ended(lab: Lab, dr: Dr) -> None:
+    """What is left is said, and where, and it is no success; nor is a restored VM that cannot be removed."""
+    at = ("--topology", str(lab.path))
+    assert dr("drill", "start", "shop", "--as", "look", "--keep", *at).status == 0
+    lab.lose("host:west-1")
+    part = dr("drill", "end", "shop", "look", *at)
+    assert part.status == 1
+    assert "is ended" not in part.out
+    assert "Drill look of plan shop: 0 VMs, 2 volumes, 2 holds removed." in part.out
+    assert "- VM app.drill.look, db.drill.look, web.drill.look on west-1 (host west-1" in part.out
+    assert "so does dr drill end shop look." in part.out
+    lab.lose("site:west")
+    dark = dr("drill", "end", "shop", "look", "--json", *at)
+    assert (dark.status, "drill look is not ended whole" in dark.json["error"]) == (1, True)
+    assert dr("drill", "start", "shop", "--points", "2", *at).status == 1
+    lab.heal("site:west")
+    lab.heal("host:west-1")
+    whole = dr("drill", "end", "shop", "look", *at)
+    assert (whole.status, "Drill look of plan shop is ended:" in whole.out) == (0, True)
+
+
+def test_ids_are_whole_at_80_columns(lab: Lab, dr: Dr, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = ("--topology", str(lab.path))
+    (point,) = dr("points", "shop", "--json", *at).json["points"]
+    name = "a-drill-with-a-longer-name"
+    assert dr("drill", "start", "shop", "--as", name, "--for", "2h", *at).status == 0
+    monkeypatch.setenv("COLUMNS", "80")
+    for words in (("drill", "list"), ("drill", "history", "shop"), ("points", "shop")):
+        lines = dr(*words, *at).out.splitlines()
+        assert max(map(len, lines)) <= 80
+        assert [
+            word
+            for word in (point["id"], *([name] if words[0] == "drill" else []))
+            if not any(word in line.split() for line in lines)
+        ] == []
 
 
 def test_several_points_side_by_side_or_one_after_another(tmp_path: Path, dr: Dr) -> None:
@@ -98,7 +147,7 @@ def test_several_points_side_by_side_or_one_after_another(tmp_path: Path, dr: Dr
         (["start", "shop", "--keep", "--for", "2h"], "--for and --keep exclude each other"),
         (["start", "shop", "--for", "2"], "wanted a duration"),
         (["start", "shop", "--points", "2", "--point", "x"], "--points and --point exclude each other"),
-        (["start", "shop", "--points", "2"], "2 points are asked for, and 1 are whole at west"),
+        (["start", "shop", "--points", "2"], "2 points asked for, and 1 whole at west"),
         (["start", "shop", "--point", "e9-s9-ffffffff"], "there is none of that name"),
         (["start", "shop", "--as", "Big One"], "wanted lower-case letters"),
         (["end", "shop"], "say PLAN and NAME"),

@@ -41,6 +41,7 @@ from tests.support.situations import (
     Point,
     Side,
     claim,
+    drill,
     epoch,
     minute,
     moved,
@@ -51,6 +52,7 @@ from tests.support.situations import (
     view,
 )
 
+TIGHT_AND_WINDOW = shop(memory="2GiB", host_memory="4GiB", plan={"commitWindow": "1h"})
 STONE = Tombstone("vm", "gone", PLAN, minute(250), "0200")
 REMOVED = {"west-a": {keys.tombstone_key(NAME, "vm", "gone"): dump(STONE)}}
 ALL = split("west", "south", "east")
@@ -190,6 +192,8 @@ BESIDE: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "new, volumes are taken over": (view(epochs=[], east=replace(ACTIVE, owner=Owner("bar", "", "i1"))), {"adopt": True}),
     "new, with a witness": (view(WITNESS, epochs=[], missing=["west-a", "east-a"], witness=replace(DARK, missing=True)), {}),
     "abort: nothing is under way, and VMs are off": (view(east=NONE_RUN), {"goal": "abort"}),
+    "abort: never made": (view(epochs=()), {"goal": "abort"}),
+    "abort: all is dark": (view(silent=("east", "west")), {"goal": "abort"}),
     "abort: called off already": (view(epochs=(epoch(), CALLED_OFF), east=NONE_RUN), {"goal": "abort", "site": "east", "point": P1.id}),
     "abort: called off already, a split": (view(epochs=(epoch(), CALLED_OFF), east=NONE_RUN, split=split()), {"goal": "abort"}),
     "abort: called off before the last move": (
@@ -305,5 +309,7 @@ ROLLBACKS: dict[str, tuple[PlanView, dict[str, Any]]] = {
             left(topology=WITNESS_AND_WINDOW, silent=["west"], witness=witness(beat(AT_WEST))), {"word": "2: west is gone"}),
         "just committed": (left(replace(OPEN, time=NOW)), {}),
         "a clock that is ahead": (left(replace(OPEN, time=minute(650))), {}),
+        "a drill has the room": (
+            left(topology=TIGHT_AND_WINDOW, drills={"d1": drill("d1", "db", "app", site="east")}), {}),
     }.items()
 }  # fmt: skip

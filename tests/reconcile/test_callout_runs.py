@@ -24,7 +24,9 @@ from dr_provider.reconcile.actions import callouts as verbs
 from dr_provider.reconcile.answering import Given, answer_prompt
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decision import Want
-from dr_provider.reconcile.drills.begin import drill_state, end_drill, start_drill
+from dr_provider.reconcile.drills.begin import start_drill
+from dr_provider.reconcile.drills.end import end_drill
+from dr_provider.reconcile.drills.parts import vm_states
 from dr_provider.reconcile.journal import estimate
 from dr_provider.reconcile.outcome import Outcome
 from dr_provider.reconcile.run import run_plan
@@ -680,7 +682,7 @@ def test_a_callout_that_fails_in_a_drill(bench: Bench, on_error: str, failures: 
     outcome = start_drill(lab.world(), "shop", "west", "d1", OWNER)
     assert len(outcome.failures) == failures
     assert any(step["event"] == "failed" and step.get("output") == "why" for step in outcome.steps)
-    running = [state for state in drill_state(lab.world(), "shop", "d1").values() if state["state"] == "running"]
+    running = [state for state in vm_states(lab.world().view("shop"), "d1").values() if state["state"] == "running"]
     assert len(running) == up
 
 

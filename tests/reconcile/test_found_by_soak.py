@@ -15,7 +15,8 @@ from dr_provider.reconcile import run as runs
 from dr_provider.reconcile.actions import claims, reversing
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decision import Action
-from dr_provider.reconcile.drills.begin import end_drill, start_drill
+from dr_provider.reconcile.drills.begin import start_drill
+from dr_provider.reconcile.drills.end import end_drill
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.ownership import owner_of
 from dr_provider.reconcile.provision_vms import release_vm

@@ -19,7 +19,8 @@ import pytest
 from dr_provider.model.errors import MoveFailed, Refused
 from dr_provider.model.records import Owner
 from dr_provider.reconcile.decision import Action
-from dr_provider.reconcile.drills.begin import end_drill, run_drill, start_drill
+from dr_provider.reconcile.drills.begin import run_drill, start_drill
+from dr_provider.reconcile.drills.end import end_drill
 from dr_provider.reconcile.journal import estimate
 from dr_provider.reconcile.outcome import Outcome
 from dr_provider.reconcile.restore import restore_in_place

@@ -11,7 +11,8 @@ from dr_provider.model import keys, stopping
 from dr_provider.model.errors import BadInput, LeaseHeld, MoveFailed, Refused, Stopped
 from dr_provider.model.records import Owner
 from dr_provider.reconcile.decision import Want
-from dr_provider.reconcile.drills.begin import end_drill, start_drill
+from dr_provider.reconcile.drills.begin import start_drill
+from dr_provider.reconcile.drills.end import end_drill
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.provision_vms import ensure_vm
 from dr_provider.reconcile.run import run_plan, start_plan

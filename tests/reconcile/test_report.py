@@ -263,7 +263,7 @@ def test_a_drill_with_a_vm_that_is_not_well(make: MakeLab, monkeypatch: pytest.M
     lab = make()
     lab.write()
     lab.protect()
-    from dr_provider.reconcile.drills import begin as drill
+    from dr_provider.reconcile.drills import vms as drill
 
     def unwell(_fleet: Any, _host: str, name: str, *_more: Any) -> str:
         if name.startswith("app."):

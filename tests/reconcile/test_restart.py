@@ -18,6 +18,7 @@ from tests.support.situations import (
     REPLICA,
     answer,
     claim,
+    drill,
     epoch,
     ids,
     reserved,
@@ -62,6 +63,9 @@ RESTARTS: list[tuple[PlanView, str, list[str]]] = [
         (view(SHOP, silent=["east-2"]), "move", ["reserve", "isolate:east-a", "attach:app", "start:app"]),
         (view(SHOP, silent=["west-1"]), "move", []),
         (view(SHOP), "restart", []),
+        # A drill has the room that app needs.
+        (view(shop(memory="2GiB", host_memory="6GiB", plan=IN_SITE), silent=["east-2"], drills={"d1": drill("d1", "db", site="east")}), "move",
+         ["end-drill:d1", "reserve", "isolate:east-a", "attach:app", "start:app"]),
 ]  # fmt: skip
 
 

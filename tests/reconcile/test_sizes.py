@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from dr_provider.model.records import Owner
 from dr_provider.model.state import HostState, Reservation
 from dr_provider.reconcile.actions import compute
-from dr_provider.reconcile.drills import begin as drilling
-from dr_provider.reconcile.drills.begin import end_drill, start_drill
+from dr_provider.reconcile.drills import vms as drilling
+from dr_provider.reconcile.drills.begin import start_drill
+from dr_provider.reconcile.drills.end import end_drill
 from dr_provider.reconcile.losses import parse_loss
 from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.remap import address_lines, decision_document

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dr_provider.model import keys
-from dr_provider.reconcile.drills.begin import end_drill
+from dr_provider.reconcile.drills.end import end_drill
 from dr_provider.reconcile.drills.evidence import drill_results, last_drill
 from dr_provider.reconcile.protect import protect_plan
 from dr_provider.resources import props as bag
@@ -176,7 +176,7 @@ def test_destroyed_while_its_site_is_dark(shop: LocalStack, capfd: pytest.Captur
     drill.up()
     shop.bench.lose("site:west")
     drill.destroy()
-    assert "what is left is removed later" in capfd.readouterr().err
+    assert "is not ended whole" in capfd.readouterr().err
     shop.bench.heal("site:west")
     shop.protect()
     view = shop.world().view("shop")

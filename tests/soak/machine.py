@@ -16,7 +16,8 @@ from hypothesis.stateful import precondition, rule
 from dr_provider.model.errors import BadInput, DrError
 from dr_provider.model.records import Owner
 from dr_provider.reconcile.decision import Want
-from dr_provider.reconcile.drills.begin import Ended, end_drill, start_drill
+from dr_provider.reconcile.drills.begin import start_drill
+from dr_provider.reconcile.drills.end import Ended, end_drill
 from dr_provider.reconcile.drills.evidence import drill_ends
 from dr_provider.reconcile.outcome import Outcome
 from dr_provider.reconcile.protect import protect_plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dr_provider.model.units import counted
+from dr_provider.model.drills import what_went
 from dr_provider.reconcile.context import Run
 from dr_provider.reconcile.decision import Action
 
@@ -14,10 +14,10 @@ def end(run: Run, action: Action) -> str:
     from dr_provider.reconcile.drills.end import end_drill, give_way
 
     drill, other = action.of["drill"], action.of.get("of")
-    why = f"the move of plan {run.plan} needs its room"
+    why = f"plan {run.plan} needs its room"
     if other is None:
         ended = end_drill(run.world, run.plan, drill, run.guard, why=why)
     else:
         ended = give_way(run.world, other, drill, why=why)
     run.remark(ended.sentence)
-    return f"{counted(ended.removed['vms'], 'VM')}, {counted(ended.removed['volumes'], 'clone')}"
+    return what_went(ended.removed)

@@ -10,9 +10,11 @@ from dr_provider.model.errors import BadInput, Refused, Unreachable
 from dr_provider.model.problems import did_you_mean
 from dr_provider.model.remap import address_key
 from dr_provider.model.topology import VmSpec
+from dr_provider.model.units import counted
 from dr_provider.protection.catalogue import RecoveryPoint, choose_point, newest
 from dr_provider.reconcile.drills.parts import drill_vms
-from dr_provider.reconcile.placement import Placement, place
+from dr_provider.reconcile.placement import Placement, place, room_of
+from dr_provider.reconcile.terms import not_known
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
@@ -65,11 +67,7 @@ def decide_drill(
     view = world.view(plan)
     at = drill_site(view, site)
     if view.epoch is None:
-        if unknown := view.may_know:
-            raise Unreachable(
-                f"plan {plan}: nothing that answers knows it, so there is nothing to drill; silent: {'; '.join(unknown.values())}"
-            )
-        raise Refused((f"plan {plan} was never made; make it first (pulumi up of its stack, or dr apply)",))
+        raise not_known(view, "there is nothing to drill")
     if view.split is not None:
         raise Refused(
             (f"plan {plan} is split; a drill would rehearse on data in doubt: dr resolve {plan} --keep SITE first",)
@@ -144,12 +142,12 @@ def lacking(view: PlanView, site: str, placement: Placement) -> NoRoom:
         if state is None:
             left.append(f"{host.name} is silent")
             continue
-        running = [vm.definition for vm in state.vms.values() if vm.state == "running"]
-        cpus = state.cpus - sum(d.cpus for d in running) - sum(kept.cpus for kept in state.reservations)
-        memory = state.memory - sum(d.memory for d in running) - sum(kept.memory for kept in state.reservations)
-        left.append(f"{host.name} has {max(0, cpus)} CPUs and {max(0, memory) / 2**30:.3g} GiB left")
-    room = (
+        room = room_of(state, "")
+        left.append(
+            f"{host.name} has {counted(max(0, room.cpus), 'CPU')} and {max(0, room.memory) / 2**30:.3g} GiB left"
+        )
+    said = (
         f"plan {plan}: there is no room for this drill at {site}: {'; '.join(left)} before it; end another drill (dr drill list), "
         "or drill at another site"
     )
-    return NoRoom((*placement.unplaced.values(), room))
+    return NoRoom((*placement.unplaced.values(), said))

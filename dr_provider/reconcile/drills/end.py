@@ -28,6 +28,7 @@ from dr_provider.reconcile.drills.evidence import drill_results
 from dr_provider.reconcile.drills.outcome import DrillOutcome, keep_result
 from dr_provider.reconcile.drills.parts import Parts, drills_to_end, parts_of
 from dr_provider.reconcile.lease import HeldLease, hold_lease, wait_for_lease
+from dr_provider.reconcile.ownership import claim_guard
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
@@ -50,9 +51,10 @@ class Ended:
 
     @property
     def sentence(self) -> str:
-        why = f", since {self.why}" if self.why else ""
-        stays = f"; what is left is removed later: {'; '.join(self.left)}" if self.left else ""
-        return f"drill {self.drill} was ended{why} ({what_went(self.removed)} removed{stays})"
+        why, went = f", since {self.why}" if self.why else "", what_went(self.removed)
+        if self.left:
+            return f"drill {self.drill} is not ended whole{why} ({went} removed; left until it can be: {'; '.join(self.left)})"
+        return f"drill {self.drill} was ended{why} ({went} removed)"
 
     def document(self) -> dict[str, Any]:
         return {
@@ -142,19 +144,33 @@ def _remove(world: World, view: PlanView, drill: str, guard: Guard, why: str) ->
             fleet.host(host).release(keys.drill_tag(view.topology.name, plan, drill))
         except _AWAY as error:
             ended.left.append(f"what {host} keeps for it ({error})")
-    for array in view.topology.plan_arrays(plan):
+    for array in sorted({*parts.clones, *parts.held}):
         try:
-            _remove_at(world, view, array, drill, parts, guard, ended)
+            _remove_at(world, view, array, drill, parts, _guard(view, array, guard), ended)
         except _AWAY as error:
             ended.left.append(f"its clones on {array} ({error})")
-    ended.left += waits.values()
+    ended.left += [_unseen(view, record, drill, name, reason) for name, reason in waits.items()]
     if ended.left:
         _ask_later(world, view, drill, record, guard)
         return ended
     for array in {*parts.records, *parts.asked}:
-        fleet.array(array).delete_record(keys.drill_key(view.topology.name, plan, drill), guard)
-        fleet.array(array).delete_record(keys.drill_end_key(view.topology.name, plan, drill), guard)
+        own = _guard(view, array, guard)
+        fleet.array(array).delete_record(keys.drill_key(view.topology.name, plan, drill), own)
+        fleet.array(array).delete_record(keys.drill_end_key(view.topology.name, plan, drill), own)
     return ended
+
+
+def _unseen(view: PlanView, record: DrillRecord | None, drill: str, name: str, reason: str) -> str:
+    """What a silent machine has of the drill, as far as its record says."""
+    vms = [keys.drill_vm(vm, drill) for vm, host in sorted(record.vms.items()) if host == name] if record else []
+    what = f"VM {', '.join(vms)} on {name}" if vms else f"what {name} has of it"
+    return f"{what} ({reason})"
+
+
+def _guard(view: PlanView, array: str, guard: Guard) -> Guard:
+    """An array that is none of the plan's any more holds no lease of it."""
+    plan = view.spec.name
+    return guard if array in view.topology.plan_arrays(plan) else claim_guard(view.topology.name, plan)
 
 
 def _remove_at(world: World, view: PlanView, array: str, drill: str, parts: Parts, guard: Guard, ended: Ended) -> None:

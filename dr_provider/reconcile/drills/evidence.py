@@ -128,9 +128,10 @@ def drill_due(view: PlanView) -> datetime | None:
 
 
 def drill_overdue(view: PlanView) -> bool:
-    """Whether the plan asks for drills, and none in which all was well is younger than one and a half times what it asks for."""
+    """Whether the plan asks for drills, and none in which all was well is younger than one and a half times what it asks for. Where none is
+    known and who may know of one is silent, that is not said."""
     every, good = _every(view.spec), last_drill(view, ok=True)
-    if every is None or view.epoch is None:
+    if every is None or view.epoch is None or (good is None and view.unheard):
         return False
     since = keys.at(good.time if good is not None else view.history[0].time)
     return keys.at(view.seen.time) > since + every * 1.5

@@ -1,19 +1,22 @@
-"""Which drills give way to a real move. Pure.
+"""Which drills give way to a real move, or to VMs that are started again where they were. Pure.
 
-Invariants: a drill is ended only where a VM of the move finds no room beside it, and no more drills than that takes; those of the moving
-plan go first, then the oldest.
+Invariants: a drill is ended only where a VM finds no room beside it, and no more drills than that takes; those of the plan itself go
+first, then the oldest.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from dr_provider.model import keys
+from dr_provider.model.state import HostState, VmState
 from dr_provider.model.topology import VmSpec
 from dr_provider.reconcile.placement import Placement, place
+from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.view import PlanView
 
-__all__ = ["Way", "make_room"]
+__all__ = ["Way", "end_drills", "make_room", "without_drills"]
 
 
 @dataclass(frozen=True)
@@ -25,15 +28,17 @@ class Way:
     vms: frozenset[str]
 
 
-def make_room(view: PlanView, target: str, members: tuple[VmSpec, ...]) -> tuple[Placement, tuple[Way, ...]]:
-    """Where each VM goes at the target, and the drills that are ended for it."""
+def make_room(
+    view: PlanView, target: str, members: tuple[VmSpec, ...], *, near: Mapping[str, frozenset[str]] | None = None
+) -> tuple[Placement, tuple[Way, ...]]:
+    """Where each VM goes at the target (`near`: as for `place`), and the drills that are ended for it."""
 
     def without(ways: list[Way]) -> Placement:
-        return place(view, target, members, ended=frozenset(vm for way in ways for vm in way.vms))
+        return place(view, target, members, ended=frozenset(vm for way in ways for vm in way.vms), near=near)
 
     chosen: list[Way] = []
     best = without(chosen)
-    for way in _drills(view, target):
+    for way in _drills(view, target) if best.unplaced else ():
         if not best.unplaced:
             break
         chosen.append(way)
@@ -46,6 +51,34 @@ def make_room(view: PlanView, target: str, members: tuple[VmSpec, ...]) -> tuple
     return best, tuple(chosen)
 
 
+def end_drills(
+    ways: Iterable[Way], plan: str, site: str, steps: Steps, *, after: Iterable[str] = (), whose: str = "the move"
+) -> list[str]:
+    """A step for each drill that gives way; ids. A drill that cannot be ended holds up nobody: there may be room all the same."""
+    ids, wait = [], list(after)
+    for way in ways:
+        own = way.plan == plan
+        said = f"end drill {way.drill}{'' if own else f' of plan {way.plan}'} at {site}, whose room {whose} needs"
+        name, of = (way.drill, {}) if own else (f"{way.plan}.{way.drill}", {"of": way.plan})
+        ids.append(steps.add("end-drill", name, said, after=wait, group="claim", needed=False, drill=way.drill, **of))
+    return ids
+
+
+def without_drills(topology: str, state: HostState) -> HostState:
+    """A host as it is when every drill of the topology has given way."""
+    vms = {name: vm for name, vm in state.vms.items() if _drill_of(topology, vm) is None}
+    kept = tuple(r for r in state.reservations if keys.drill_of_tag(topology, r.tag) is None)
+    return replace(state, vms=vms, reservations=kept)
+
+
+def _drill_of(topology: str, vm: VmState) -> tuple[str, str] | None:
+    """Plan and drill of a drill's VM; None: it is none, or another topology's."""
+    prefix = keys.drill_vm(vm.definition.vm, "")
+    if vm.definition.owner.topology != topology or not vm.name.startswith(prefix):
+        return None
+    return vm.definition.plan, vm.name.removeprefix(prefix)
+
+
 def _drills(view: PlanView, target: str) -> list[Way]:
     """Every drill of the topology that takes room on hosts that the plan may use at the target, in the order in which they give way."""
     found: dict[tuple[str, str], set[str]] = {}
@@ -54,9 +87,8 @@ def _drills(view: PlanView, target: str) -> list[Way]:
         if state is None:
             continue
         for vm in state.vms.values():
-            prefix = keys.drill_vm(vm.definition.vm, "")
-            if vm.definition.owner.topology == view.topology.name and vm.name.startswith(prefix):
-                found.setdefault((vm.definition.plan, vm.name.removeprefix(prefix)), set()).add(vm.name)
+            if (whose := _drill_of(view.topology.name, vm)) is not None:
+                found.setdefault(whose, set()).add(vm.name)
         for kept in state.reservations:
             if (whose := keys.drill_of_tag(view.topology.name, kept.tag)) is not None:
                 found.setdefault(whose, set()).add(kept.vm)

@@ -15,7 +15,7 @@ from dr_provider.reconcile.drills.evidence import (
     drill_results,
     has_expired,
 )
-from dr_provider.reconcile.drills.parts import drill_vms, named_drills
+from dr_provider.reconcile.drills.parts import named_drills, vm_states
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
 
@@ -26,9 +26,7 @@ def drill_listing(world: World, plans: Iterable[str]) -> dict[str, Any]:
     """Every open drill of the plans, whoever made it, oldest first. What is silent may hold more of them."""
     views = [world.view(plan) for plan in plans]
     drills = [_open(view, name) for view in views for name in named_drills(view)]
-    silent = {
-        name: reason for view in views for site in view.spec.sites for name, reason in view.silent_arrays(site).items()
-    }
+    silent = {name: reason for view in views for name, reason in view.unheard.items()}
     return {
         "time": world.look().time,
         "drills": sorted(drills, key=lambda drill: (drill["since"] or "", drill["drill"])),
@@ -38,10 +36,7 @@ def drill_listing(world: World, plans: Iterable[str]) -> dict[str, Any]:
 
 def _open(view: PlanView, name: str) -> dict[str, Any]:
     record = view.drills.get(name)
-    vms = {
-        vm: {"host": host, "name": state.name, "state": state.state}
-        for vm, (host, state) in sorted(drill_vms(view, name).items())
-    }
+    vms = vm_states(view, name)
     for vm, host in sorted(record.vms.items()) if record is not None else ():
         silent = view.seen.host(host) is None
         vms.setdefault(vm, {"host": host, "name": keys.drill_vm(vm, name), "state": "unknown" if silent else "off"})
@@ -87,7 +82,7 @@ def drill_history(view: PlanView) -> dict[str, Any]:
         "changedSince": changed_since(view, last) if last is not None else None,
         "due": keys.stamp(due) if due is not None else None,
         "overdue": drill_overdue(view),
-        "silent": {name: why for site in view.spec.sites for name, why in sorted(view.silent_arrays(site).items())},
+        "silent": dict(sorted(view.unheard.items())),
     }
 
 

@@ -11,7 +11,7 @@ from dr_provider.model.codec import canonical, dump
 from dr_provider.model.drills import DrillKind, DrillResult
 from dr_provider.model.errors import DeviceFault, NotReady, Unreachable
 from dr_provider.model.topology import PlanSpec
-from dr_provider.model.units import format_duration
+from dr_provider.model.units import counted, format_duration
 from dr_provider.reconcile.drills.evidence import plan_digest
 from dr_provider.reconcile.lease import HeldLease
 from dr_provider.reconcile.view import PlanView
@@ -102,7 +102,7 @@ class DrillOutcome:
     def sentence(self) -> str:
         well = sum(vm.well for vm in self.vms.values())
         return (
-            f"drill {self.drill} at {self.site} from {self.point}: {well} of {len(self.vms)} VMs well, RTO {self.rto_seconds:.1f} s, "
+            f"drill {self.drill} at {self.site} from {self.point}: {well} of {counted(len(self.vms), 'VM')} well, RTO {self.rto_seconds:.1f} s, "
             f"RPO {self.rpo_seconds:.0f} s"
         )
 

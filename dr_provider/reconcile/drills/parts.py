@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dr_provider.model import keys
-from dr_provider.model.state import VmState
+from dr_provider.model.state import Silent, VmState
 from dr_provider.reconcile.drills.evidence import drill_ends, has_expired
 from dr_provider.reconcile.view import PlanView
 
-__all__ = ["Parts", "drill_vms", "drills_to_end", "named_drills", "parts_of"]
+__all__ = ["Parts", "drill_vms", "drills_to_end", "named_drills", "parts_of", "vm_states"]
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,27 @@ def drill_vms(view: PlanView, drill: str) -> dict[str, tuple[str, VmState]]:
     }
 
 
+def vm_states(view: PlanView, drill: str) -> dict[str, dict[str, str]]:
+    """The drill's VMs as their hosts show them: {VM: {"host", "name", "state"}}."""
+    return {
+        vm: {"host": host, "name": state.name, "state": state.state}
+        for vm, (host, state) in sorted(drill_vms(view, drill).items())
+    }
+
+
 def parts_of(view: PlanView, drill: str) -> Parts:
     topology, plan = view.topology, view.spec.name
     key, end = keys.drill_key(topology.name, plan, drill), keys.drill_end_key(topology.name, plan, drill)
+    arrays = {name: array.site for name, array in sorted(topology.arrays.items()) if array.site in view.spec.sites}
     # Where a side was away when a drill of the same name was made at another, there are two.
-    sites = [site for site in view.spec.sites if any(key in _records(view, a) for a in view.site_arrays(site))]
-    arrays = {array: site for site in view.spec.sites for array in view.site_arrays(site)}
-    asked = tuple(array for array in sorted(arrays) if end in _records(view, array))
+    recorded = {array for array in arrays if key in _records(view, array)}
+    sites = [site for site in view.spec.sites if any(arrays[array] == site for array in recorded)]
+    asked = tuple(array for array in arrays if end in _records(view, array))
     clones: dict[str, tuple[str, ...]] = {}
     held: dict[str, tuple[str, ...]] = {}
-    members = {keys.drill_volume(name, drill): name for name in (*view.volume_names, *_left_since(view, drill))}
-    for array in sorted(arrays):
+    left = _left_since(view, drill)
+    members = {keys.drill_volume(name, drill): name for name in (*view.volume_names, *left)}
+    for array in arrays:
         state = view.seen.array(array)
         if state is None:
             continue
@@ -84,12 +94,19 @@ def parts_of(view: PlanView, drill: str) -> Parts:
         for site in where
         for name, reason in (*view.silent_arrays(site).items(), *view.silent_hosts(site).items())
     }
+    if left:
+        # What has left may have been on an array that is none of the plan's any more.
+        silent |= {
+            name: state.reason
+            for name, state in view.seen.arrays.items()
+            if arrays.get(name) in where and isinstance(state, Silent)
+        }
     return Parts(
         vms=tuple(drill_vms(view, drill).values()),
         clones=clones,
         held=held,
         hosts=_keeping(view, drill),
-        records=tuple(array for array in sorted(arrays) if key in _records(view, array)),
+        records=tuple(sorted(recorded)),
         asked=asked,
         silent=silent,
     )

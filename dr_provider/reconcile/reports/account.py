@@ -31,7 +31,7 @@ from dr_provider.reconcile.world import World
 
 if TYPE_CHECKING:
     from dr_provider.reconcile.context import Run
-    from dr_provider.reconcile.drills.begin import DrillOutcome
+    from dr_provider.reconcile.drills.outcome import DrillOutcome
     from dr_provider.reconcile.outcome import Outcome
 
 __all__ = ["Account", "leave_drill", "leave_rehearsal", "leave_report", "new_report_id"]
