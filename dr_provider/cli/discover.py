@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from dr_provider.model.units import about, counted
 
 if TYPE_CHECKING:
     from dr_provider.reconcile.discover import Stock
+    from dr_provider.reconcile.world import World
 
 __all__ = ["add"]
 
@@ -71,7 +73,7 @@ def discover(
     from dr_provider.reconcile.world import open_world
 
     named = _named(array or [], host or []) if given else None
-    world = session.world() if named is None else open_world(named, progress=session.progress)
+    world = _in_use(session) if named is None else open_world(named, progress=session.progress)
     try:
         stock = take_stock(world)
     finally:
@@ -88,6 +90,21 @@ def discover(
     elif not text:
         session.progress("nothing to write: every VM that was found is protected")
     return 1 if check and (stock.unprotected or stock.silent) else 0
+
+
+def _in_use(session: Session) -> World:
+    """The machines of the topology in use; a newcomer, who has none, is told of the other way."""
+    try:
+        session.topology()
+    except TopologyInvalid:
+        raise
+    except BadInput as error:
+        if session.options.topology or session.options.source or os.environ.get("DR_TOPOLOGY"):
+            raise
+        raise BadInput(
+            f"{error}. Without a topology name the machines: dr discover --host east=qemu+ssh://root@HOST/system --array east=zfs:ssh://root@HOST/POOL"
+        ) from None
+    return session.world()
 
 
 # -- machines that no topology names ------------------------------------------------------------------------

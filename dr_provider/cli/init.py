@@ -6,7 +6,7 @@ import os
 import re
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -61,6 +61,8 @@ def init(
     dr init shop.yaml --driver real --sites east,west
     """
     must_be_able_to_ask("init", yes=yes)
+    if file is not None:
+        _free(Path(file))  # before anybody has answered anything
     ask = _Asking(session, yes)
     if not yes:
         session.progress("Enter takes what stands in brackets; Ctrl-C ends, and nothing is written.")
@@ -103,22 +105,32 @@ def _answers(
         _kind,
     )
     where = ask("Sites, the first is home", sites, "east west", _sites)
-    machines = {}
+    machines: dict[str, Machines] = {}
     for number, site in enumerate(where, 1):
         if kind == "real":
             machines[site] = Machines(
-                array=ask(f"{site}: the ZFS array's SSH address", None, f"ssh://root@10.0.{number}.10", _ssh),
-                pool=ask(f"{site}: the pool, or a dataset that is given to dr", None, "tank", _word),
+                array=ask(
+                    f"{site}: the ZFS array's SSH address",
+                    None,
+                    f"ssh://root@10.0.{number}.10",
+                    _other(_ssh, [known.array for known in machines.values()], "another site's array"),
+                ),
+                pool=ask(f"{site}: the pool, or a dataset that is given to dr", None, "tank", _pool),
                 host=ask(
                     f"{site}: the host's libvirt URI",
                     None,
                     f"qemu+ssh://root@10.0.{number}.11/system",
-                    addresses.libvirt_uri,
+                    _other(addresses.libvirt_uri, [known.host for known in machines.values()], "another site's host"),
                 ),
-                bridge=ask(f"{site}: the bridge of its VMs", None, "br-prod", _word),
+                bridge=ask(f"{site}: the bridge of its VMs", None, "br-prod", _bridge),
             )
     drill = (
-        ask("Bridge for drills, apart from production, at every site", None, "br-isolated", _word)
+        ask(
+            "Bridge for drills, apart from production, at every site",
+            None,
+            "br-isolated",
+            _other(_bridge, [at.bridge for at in machines.values()], "production's own"),
+        )
         if kind == "real"
         else "br-isolated"
     )
@@ -176,12 +188,19 @@ class _Asking:
 
 
 _NAME = r"[a-z][a-z0-9-]{0,30}"
+_LONGEST_SITE = 29
 _NAME_WANTED = "wanted a name: a small letter, then small letters, digits and -, 31 characters at most"
+
+
+_VALUES = ("null", "true", "false")
+"""What YAML takes for a value and not for text."""
 
 
 def _name(text: str) -> str:
     if not re.fullmatch(_NAME, text):
         raise ValueError(_NAME_WANTED)
+    if text in _VALUES:
+        raise ValueError(f"{text} is a value to YAML; wanted another name")
     return text
 
 
@@ -201,6 +220,8 @@ def _sites(text: str) -> tuple[str, ...]:
         raise ValueError("wanted two sites at least, such as east west: what is at one site only is lost with it")
     if reserved := {"drill", "operator"}.intersection(names):
         raise ValueError(f"a site may not be called {sorted(reserved)[0]}; wanted another name")
+    if max(map(len, names)) > _LONGEST_SITE:
+        raise ValueError(f"wanted sites of at most {_LONGEST_SITE} characters: arrays and hosts are named after them")
     return names
 
 
@@ -231,10 +252,28 @@ def _ssh(text: str) -> str:
     return text
 
 
-def _word(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,62}", text):
-        raise ValueError("wanted a name of letters, digits and . _ / -")
+def _pool(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*", text) or len(text) > 120:
+        raise ValueError("wanted the name of a ZFS pool or dataset, such as tank or tank/dr")
     return text
+
+
+def _bridge(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", text):
+        raise ValueError("wanted a bridge's or network's name: letters, digits, dots, - and _, 63 characters at most")
+    return text
+
+
+def _other(read: Read[str], taken: Iterable[str], what: str) -> Read[str]:
+    """An answer that was not given before."""
+
+    def look(text: str) -> str:
+        found = read(text)
+        if found in taken:
+            raise ValueError(f"{found} is {what}; wanted another")
+        return found
+
+    return look
 
 
 # -- files ------------------------------------------------------------------------------------------------

@@ -108,8 +108,13 @@ def init_ci(
     if before is not None and before != text and not force:
         _refuse(path, before, text)
     if before != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+        except OSError as error:
+            raise BadInput(
+                f"dr init-ci: {path} cannot be written ({error.strerror}); -o FILE writes elsewhere; nothing was written"
+            ) from error
     document["written"] = before != text
     said = "is written" if before != text else "is there, as it would be written"
     session.emit(

@@ -169,6 +169,23 @@ def test_nobody_answers(dr: Dr, topology: Path, monkeypatch: pytest.MonkeyPatch)
     assert dr("discover", "--topology", str(topology)).status == 1
 
 
+def test_a_newcomer_is_told_how_to_name_machines(dr: Dr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = dr("discover")
+    assert (said.status, "Without a topology name the machines: dr discover --host east=" in said.err) == (2, True)
+    said = dr("discover", "--topology", "none.yaml")
+    assert (said.status, "Without a topology" in said.err) == (2, False)
+
+
+def test_a_file_that_is_not_needed_is_said_not_to_be_written(
+    dr: Dr, topology: Path, found: dict[str, Any], tmp_path: Path
+) -> None:
+    found["vms"] = {"east-1": (OURS,)}
+    said = dr("discover", "--topology", str(topology), "-o", str(tmp_path / "more.yaml"))
+    assert said.out.splitlines()[-2:] == ["1 VM on 1 host; all protected.", f"{tmp_path}/more.yaml is not written: nothing that was found is unprotected."]  # fmt: skip
+    assert not (tmp_path / "more.yaml").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -89,6 +89,52 @@ def test_bad_answers_are_asked_again_with_what_is_right() -> None:
     assert (topology.name, topology.plans["shop"].backup.every, topology.vms["db"].cpus) == ("shop", 1800.0, 1)
 
 
+REAL = [
+    ("Name of", None, "", ""),
+    ("embedded", None, "", "real"),
+    ("Sites", None, "", ""),
+    ("east: the ZFS", "10.0.1.10", "Wanted an SSH address", ""),
+    ("east: the pool", "1tank", "Wanted the name of a ZFS pool", ""),
+    ("east: the host", "west", "Wanted a libvirt URI", ""),
+    ("east: the bridge", "a/b", "Wanted a bridge's", ""),
+    ("west: the ZFS", "ssh://root@10.0.1.10", "another site's array; wanted another", ""),
+    ("west: the pool", None, "", ""),
+    ("west: the host", "qemu+ssh://root@10.0.1.11/system", "another site's host; wanted another", ""),
+    ("west: the bridge", None, "", ""),
+    ("Bridge for drills", "br-prod", "production's own; wanted another", ""),
+]
+
+
+def test_what_could_only_be_refused_at_the_end_is_asked_again_at_once() -> None:
+    child = asked("mine.yaml")
+    for question, bad, wanted, good in REAL:
+        child.expect(question + r".*\]: ")
+        if bad is not None:
+            child.sendline(bad)
+            child.expect(wanted)
+            child.expect(question + r".*\]: ")
+        child.sendline(good)
+    for _ in range(6):
+        child.expect(r"\]: ")
+        child.sendline("")
+    assert (ended(child)[0], len(load(Path("mine.yaml")).arrays)) == (0, 2)
+
+
+def test_a_file_that_is_there_is_said_before_the_first_question(folder: Path) -> None:
+    (folder / "mine.yaml").write_text("mine")
+    status, said = ended(asked("mine.yaml"))
+    assert (status, "it is there already" in said, "Name of the topology" in said) == (2, True, False)
+
+
+def test_ctrl_d_changes_nothing(folder: Path) -> None:
+    child = asked()
+    child.expect(r"\]: ")
+    child.sendeof()
+    status, said = ended(child)
+    assert (status, "the answers ended before the questions did; nothing was written" in said) == (1, True)
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize("answers", [0, 1, 5])
 def test_ctrl_c_changes_nothing(answers: int, folder: Path) -> None:
     child = asked()
@@ -150,6 +196,11 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "a file that is there": (("there.yaml", "--yes"), "it is there already, and dr init overwrites nothing"),
     "a name that is none": (("--name", "Big Shop", "--yes"), 'found "Big Shop"; wanted a name'),
     "one site": (("--sites", "east", "--yes"), "wanted two sites at least"),
+    "a name that is a value": (("--vms", "db,null", "--yes"), "null is a value to YAML; wanted another name"),
+    "a site without room for a name": (
+        ("--sites", f"{'x' * 30},west", "--yes"),
+        "wanted sites of at most 29 characters",
+    ),
     "a site that is reserved": (("--sites", "east,drill", "--yes"), "a site may not be called drill"),
     "no VM": (("--vms", " ", "--yes"), "wanted at least one name"),
     "a duration that is none": (("--every", "often", "--yes"), "wanted a duration"),

@@ -146,6 +146,8 @@ def test_what_is_there_stays_and_the_difference_is_shown(dr: Dr, repository: Pat
         (["github", "--stack", "prod", "--drill-stack", "prod"], "stack prod is no drill stack"),
         (["github", "--stack", "prod", "--branch", "x'; rm -rf /"], "wanted letters, digits"),
         (["github", "--stack", "prod", "--runner", "${{ x }}"], "wanted letters, digits"),
+        (["github", "--stack", "prod", "-o", "Makefile/dr.yml"], "Makefile/dr.yml cannot be"),
+        (["github", "--stack", "prod", "-o", "/proc/dr.yml"], "/proc/dr.yml cannot be written"),
     ],
 )
 def test_words_that_are_wrong(dr: Dr, repository: Path, words: list[str], said: str) -> None:
