@@ -17,7 +17,9 @@ from dr_provider.model.loader import load
 from lab.layout import Names
 from lab.machines import Lab
 
-NEEDS_E2FSPROGS = pytest.mark.skipif(not shutil.which("mkfs.ext4"), reason="needs e2fsprogs")
+NEEDS_E2FSPROGS = pytest.mark.skipif(
+    not shutil.which("mkfs.ext4"), reason="there is no mkfs.ext4 here: install e2fsprogs"
+)
 
 
 def _lines(count: int) -> str:

@@ -59,7 +59,7 @@ def test_the_kernels_archive_is_read_back_by_another_program(tmp_path: Path) -> 
     try:
         done = subprocess.run(["busybox", "cpio", "-id"], input=data, cwd=tmp_path, capture_output=True, check=False)
     except FileNotFoundError:
-        pytest.skip("needs busybox, which unpacks the archive")
+        pytest.skip("there is no busybox here, which unpacks the archive: install busybox")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "etc/deep/er/file").read_bytes() == b"text"
     assert os.access(tmp_path / "bin/sh", os.X_OK)
@@ -137,6 +137,8 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(needs, "_missing", lambda: ["a-package-that-nobody-made"])
     for device in ("/dev/fuse", "/dev/net/tun"):
         if not Path(device).exists():
-            pytest.skip(f"needs {device}")
+            pytest.skip(
+                f"there is no {device} here, as a lab needs it: load its kernel module, or let the container have it"
+            )
     with pytest.raises(LabError, match=r"lacks a-package-that-nobody-made; `make lab`"):
         needs.check()

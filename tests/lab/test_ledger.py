@@ -18,7 +18,10 @@ from lab.image import compile_ledger
 from lab.layout import LabError
 from lab.ledger import judge
 
-pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc, which compiles the guests' ledger")
+pytestmark = pytest.mark.skipif(
+    shutil.which("gcc") is None,
+    reason="there is no gcc here, which compiles the guests' ledger: install gcc and libc6-dev",
+)
 
 Ask = Callable[..., dict[str, Any]]
 
@@ -29,7 +32,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         compile_ledger(path)
     except LabError as problem:
-        pytest.skip(f"no static C library here: {problem}")
+        pytest.skip(f"no static C library here, install libc6-dev: {problem}")
     return path
 
 

@@ -451,7 +451,7 @@ CHROMIUM = next(
 )
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine to look at the page with")
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here to look at the page with: install chromium")
 def test_chromium_shows_it_and_prints_it(tmp_path: Path) -> None:
     made = document(40)
     page = tmp_path / "report.html"
