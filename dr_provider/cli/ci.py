@@ -39,8 +39,8 @@ _VERSION = 1
 _VIOLATED = "violates plan"
 _BEGINS = "Updating ("
 """What the engine says when its own preview is over."""
-_LONGEST_NAME = 100
-"""Of who approved: so much of it stands in the records."""
+_LONGEST_NAME = 500
+"""Of who approved, who may be several."""
 
 StackOption = Annotated[
     str | None, typer.Option("--stack", metavar="NAME", help="The stack (else PULUMI_STACK, else the selected one).")
