@@ -211,7 +211,8 @@ def _show_list(paper: Paper, document: Mapping[str, Any]) -> None:
                 (
                     line["report"],
                     ago(str(line["started"]), short=True),
-                    f"{line['kind']} {line['drill'] or ''}".strip() + (f" to {line['to']}" if line["to"] else ""),
+                    f"{line['kind']} {line['drill'] or ''}".strip()
+                    + (f" {'to' if line['from'] else 'at'} {line['to']}" if line["to"] else ""),
                     str(line["result"]),
                     _figure(line["loss"]),
                     _figure(line["time"]),

@@ -57,7 +57,7 @@ def trend(
             svg, "rect", x=middle - width / 2, y=top, width=width, height=_BOTTOM - top, rx=2,
             class_=f"bar t-{kind}{' missed' if bar.missed else ''}",
         )  # fmt: skip
-        to = f" to {bar.row['to']}" if bar.row["to"] else ""
+        to = f" {'to' if bar.row['from'] else 'at'} {bar.row['to']}" if bar.row["to"] else ""
         add(
             rect,
             "title",
