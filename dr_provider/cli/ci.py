@@ -283,8 +283,11 @@ def _nothing_left(stack: str) -> bool:
     done = subprocess.run(
         [_pulumi(), *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False
     )
-    found = _read(done, "the preview") if done.stdout else None
-    return found is not None and found.well and not _busy(found)
+    try:
+        found = read_preview(done.stdout, "the preview")
+    except BadInput:
+        return False
+    return done.returncode == 0 and found.well and not _busy(found)
 
 
 def _run_up(session: Session, words: Sequence[str], approver: str) -> _Ended:
