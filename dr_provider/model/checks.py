@@ -81,19 +81,17 @@ def _sites(draft: Draft, report: Report) -> None:
 
 def _at(draft: Draft, report: Report) -> None:
     """What a VM has otherwise at a site is for a site at which it can be."""
-    for vm in draft.vms.values():
-        plan = next(
-            (p for p in draft.plans.values() if p is not None and vm is not None and vm.name in p.members), None
-        )
-        for site in vm.at if vm is not None and "sites" not in draft.torn else ():
-            assert vm is not None
-            if site != "drill" and site not in draft.sites:
-                report.add(("vms", vm.name, "at", site), _unknown("site", site, [*draft.sites, "drill"]))
-            elif site != "drill" and plan is not None and site not in plan.sites:
-                report.add(
-                    ("vms", vm.name, "at", site),
-                    f"{site} is not a site of plan {plan.name} ({listed(plan.sites)}), so it is never there; leave it out",
-                )
+    plans = {vm: plan for plan in draft.plans.values() if plan is not None for vm in plan.members}
+    given = [(vm.name, site) for vm in draft.vms.values() if vm is not None for site in vm.at if site != "drill"]
+    for vm, site in given if "sites" not in draft.torn else ():
+        plan = plans.get(vm)
+        if site not in draft.sites:
+            report.add(("vms", vm, "at", site), _unknown("site", site, [*draft.sites, "drill"]))
+        elif plan is not None and site not in plan.sites:
+            report.add(
+                ("vms", vm, "at", site),
+                f"{site} is not a site of plan {plan.name} ({listed(plan.sites)}), so it is never there; leave it out",
+            )
 
 
 # -- disks ---------------------------------------------------------------------------------------

@@ -89,9 +89,10 @@ def _of_plan(plan: str, status: Mapping[str, Any], now: str) -> Iterator[Alarm]:
     elif claim is not None and standing is not None and _seconds(claim["since"], now) > _UNFINISHED:
         yield Alarm(f"{plan}/move", "move", "problem", (plan,), standing["found"], standing["todo"])
     for asked in status.get("prompts", ()):
-        found = (
-            f"It waits for an answer: {asked['text']} If nobody has given one by {asked['until']}: {asked['default']}."
-        )
+        left = f"If nobody has given one by {asked['until']}: {asked['default']}."
+        if not asked["waits"]:
+            left = "No run waits for it now: the next one hears the answer, or asks again."
+        found = f"It waits for an answer: {asked['text']} {left}"
         yield Alarm(f"{plan}/prompt/{asked['prompt']}", "prompt", "problem", (plan,), found, asked["answer"])
     # Under a move things are down because they are moved; a plan that was never made says so as an item.
     if status["degraded"] and phase not in ("split", "claimed", "moving") and status["activeSite"] is not None:

@@ -182,7 +182,8 @@ def _repair(cycle: Cycle, view: PlanView) -> PlanView:
         cycle.warn(sentence)
     if decision.kind == "repair" and decision.actions:
         outcome = repair_plan(cycle.world, cycle.plan)
-        cycle.repaired = tuple(action.sentence for action in outcome.decision.actions)
+        done = {line["id"] for line in outcome.steps if line["event"] == "done"}
+        cycle.repaired = tuple(action.sentence for action in outcome.decision.actions if action.id in done)
         for sentence in outcome.warnings:
             cycle.warn(sentence)
         cycle.failures += outcome.failures

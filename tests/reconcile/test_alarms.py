@@ -47,7 +47,7 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"phase": "moving", "claim": {"since": minute(40)}, "readiness": [STANDING]}, ["shop/move problem"],
     ),
     "a question that waits": (
-        {"prompts": [{"prompt": "go", "text": "Shall we?", "until": "t", "default": "stop", "answer": "dr answer shop go"}]},
+        {"prompts": [{"prompt": "go", "text": "Go?", "until": "t", "default": "stop", "answer": "dr answer shop go", "waits": True}]},
         ["shop/prompt/go problem"],
     ),
     "degraded": ({"phase": "degraded", "degraded": ["VM db is off"]}, ["shop/degraded problem"]),
@@ -72,6 +72,19 @@ def test_a_dark_site_is_one_alarm(topology: Topology) -> None:
     (alarm,) = alarms_of(topology, document(silent, shop={}))
     assert (alarm.key, alarm.level, alarm.plans) == ("silent/west", "warning", ("shop",))
     assert alarm.found == "west: no answer from west-1 and west-a (host west-1 gives no answer)."
+
+
+@pytest.mark.parametrize(
+    ("waits", "found"),
+    [
+        (True, "It waits for an answer: Go? If nobody has given one by t: stop."),
+        (False, "It waits for an answer: Go? No run waits for it now: the next one hears the answer, or asks again."),
+    ],
+)
+def test_a_question_says_whether_a_run_waits(topology: Topology, waits: bool, found: str) -> None:
+    (asked,) = CASES["a question that waits"][0]["prompts"]
+    (alarm,) = alarms_of(topology, document(shop={"prompts": [{**asked, "waits": waits}]}))
+    assert alarm.found == found
 
 
 def test_many_sentences_are_cut_short(topology: Topology) -> None:

@@ -556,6 +556,7 @@ def test_protection_does_not_wait_for_an_answer(
     monkeypatch.setattr(verbs, "pause", leave)
     found = lab.protect()
     assert found.point is not None
+    assert not any(line.startswith(("ask ", "start ")) for line in found.repaired), "these were not done"
     assert any(
         "prompt go waits for an answer: Is west ready? (dr answer shop go --continue" in line for line in found.failures
     )
