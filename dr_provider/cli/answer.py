@@ -63,9 +63,7 @@ def answer(
     def show(paper: Paper) -> None:
         paper.line(f"Plan {spec.name}, prompt {given.prompt} ({given.asked.text}): {said}.")
         if given.instead is not None:
-            paper.line(
-                f"It takes the place of {given.instead.sentence()}; a run that has heard that already went by it."
-            )
+            paper.line(f"It takes the place of {given.instead.sentence()}, unless a run has heard that already.")
         paper.line(f"{given.heard}.")
 
     session.emit(document, show)

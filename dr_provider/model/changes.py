@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 
+from dr_provider.model.callout_specs import CalloutSpec, Place, PromptSpec
 from dr_provider.model.topology import Topology
 from dr_provider.model.units import format_duration, format_size
 
@@ -27,23 +28,32 @@ _DURATIONS = {
     "latency",
     "remind",
     "replicate_every",
+    "retry_delay",
     "rpo",
     "rto",
     "source_budget",
     "start_delay",
     "stay",
+    "timeout",
     "within",
 }
 _LABELS = {
     "after": "after",
+    "at_first": "atFirst",
     "commit_window": "commitWindow",
     "delete_data": "deleteData",
+    "host_key": "hostKey",
     "last_transfer": "lastTransfer",
+    "on_error": "onError",
     "on_failure": "onFailure",
     "replicate_every": "replicate.every",
+    "retry_delay": "retryDelay",
     "start_delay": "startDelay",
     "stay": "for",
+    "values": "environment",
 }
+_LONGEST = 200
+"""Characters of a text that is shown; of a longer one, or one of several lines (a script), it is only said that it changed."""
 
 
 def describe_changes(old: Topology, new: Topology) -> list[str]:
@@ -84,7 +94,11 @@ def _values(key: str, old: object, new: object, label: str) -> Iterator[str]:
     """Go down as far as both sides have the same shape; then say what was and what is."""
     if old == new:
         return
-    if is_dataclass(old) and type(old) is type(new):
+    if isinstance(old, Place) and isinstance(new, Place):
+        yield f"{label.removesuffix('.place')} {old} -> {new}"
+    elif isinstance(old or new, CalloutSpec | PromptSpec) and (old is None or new is None):
+        yield f"{label} {'added' if old is None else 'removed'}"
+    elif is_dataclass(old) and type(old) is type(new):
         for each in fields(old):
             inner = "" if each.name == "options" else _LABELS.get(each.name, each.name)
             yield from _values(each.name, getattr(old, each.name), getattr(new, each.name), _join(label, inner))
@@ -101,7 +115,10 @@ def _values(key: str, old: object, new: object, label: str) -> Iterator[str]:
             else:
                 yield from _values(key, before[name], after[name], f"{label}{name}")
     else:
-        yield f"{label or key} {_leaf(key, old)} -> {_leaf(key, new)}"
+        leaves = _leaf(key, old), _leaf(key, new)
+        long = any(isinstance(value, str) and len(value) > _LONGEST for value in (old, new))
+        shown = not long and not any("\n" in leaf for leaf in leaves)
+        yield f"{label or key} {' -> '.join(leaves) if shown else 'changed'}"
 
 
 def _join(label: str, part: str) -> str:

@@ -241,7 +241,9 @@ def _warnings(view: PlanView, mirrors: tuple[MirrorState, ...]) -> tuple[str, ..
         if mirror.to_site == left:
             continue  # it is as it is meant to be
         if mirror.state == "broken":
-            said.append(f"volume {mirror.volume}: {mirror.reason}; dr protect {view.spec.name} brings it back in line")
+            # Under a claim that is the move's affair, and nothing is protected.
+            todo = f"; dr protect {view.spec.name} brings it back in line" if view.claim is None else ""
+            said.append(f"volume {mirror.volume}: {mirror.reason}{todo}")
         elif mirror.state == "lagging" and mirror.lag_seconds is not None:
             # Without the lag itself: the same state says the same sentence.
             limit = format_duration(lag_limit(view.spec))

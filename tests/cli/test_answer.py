@@ -92,7 +92,7 @@ def test_what_people_read_of_an_answer(lab: Lab, dr: Dr) -> None:
     assert first.startswith("Plan shop, prompt go (Is west ready?): continue.\nNo run waits for it now: ")
     second = dr("answer", "shop", "--stop", *here).out.splitlines()[1]
     assert second.startswith("It takes the place of continue, said dr (")
-    assert second.endswith("; a run that has heard that already went by it.")
+    assert second.endswith(", unless a run has heard that already.")
     assert re.search(r"^    answered \d+ s ago: stop, said dr \(", dr("status", *here).out, re.MULTILINE)
 
 

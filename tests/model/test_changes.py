@@ -62,6 +62,42 @@ def readdress(doc: Doc) -> None:
     doc["vms"]["db"]["at"] = {"west": {"memory": "32MiB", "startDelay": "5s"}}
 
 
+def call(doc: Doc) -> None:
+    calling(doc)
+    plan = doc["plans"]["shop"]
+    plan["callouts"]["dns"] = {
+        "after": {"tier": 1}, "command": ["bash"], "script": {"file": "dns.j2", "text": "two\nlines\n"}, "timeout": "2m", "onError": "continue",
+        "environment": {"KEY": "env:OTHER", "ZONE": {"value": "example.org"}},
+    }  # fmt: skip
+    plan["callouts"]["told"] = plan["callouts"].pop("tell")
+    plan["prompts"]["go"]["text"] = "go? " * 100
+
+
+def calling(doc: Doc) -> None:
+    doc["plans"]["shop"] |= {
+        "callouts": {
+            "dns": {"after": "move", "command": ["sh"], "script": {"file": "dns.j2", "text": "one\n"}, "environment": {"KEY": "env:KEY"}},
+            "tell": {"after": "move", "command": ["true"]},
+        },
+        "prompts": {"go": {"before": "commit", "text": "go?"}},
+    }  # fmt: skip
+
+
+def test_callouts_and_prompts() -> None:
+    assert describe_changes(topology(calling), topology(call)) == [
+        "plan shop: callouts.dns after the move -> after tier 1 has started",
+        "plan shop: callouts.dns.command [sh] -> [bash]",
+        "plan shop: callouts.dns.script.text changed",
+        "plan shop: callouts.dns.environment.KEY env:KEY -> env:OTHER",
+        "plan shop: callouts.dns.environment.ZONE none -> example.org",
+        "plan shop: callouts.dns.timeout 1m -> 2m",
+        "plan shop: callouts.dns.onError stop -> continue",
+        "plan shop: callouts.tell removed",
+        "plan shop: callouts.told added",
+        "plan shop: prompts.go.text changed",
+    ]
+
+
 CASES: list[tuple[Callable[[Doc], None], list[str]]] = [
     (grow, ["vm db: memory 64MiB -> 128MiB", "vm db: disks.root.size 4MiB -> 8MiB"]),
     (add, ["volume logs: added", "vm db: disks.logs added"]),

@@ -54,23 +54,26 @@ class _Machine(leases.Machine):
 
 
 @pytest.mark.parametrize(
-    ("found", "left"),
+    ("found", "left", "held"),
     [
-        ([], None),
-        ([{"pid": 9, "boot": "boot"}], 1),
-        ([{"pid": 9, "boot": "boot", "released": True}], None),
-        ([{"pid": 9, "boot": "boot"}, {"pid": 9, "boot": "boot", "released": True}], None),
-        ([{"pid": 8, "boot": "boot"}], None),
-        ([{"pid": 7, "boot": "boot"}], None),
-        ([{"pid": 9, "boot": "another"}], None),
+        ([], None, None),
+        ([{"pid": 9, "boot": "boot"}], 1, None),
+        ([{"pid": 9, "boot": "boot", "released": True}], None, None),
+        ([{"pid": 9, "boot": "boot"}, {"pid": 9, "boot": "boot", "released": True}], None, None),
+        ([{"pid": 8, "boot": "boot"}], None, 1),
+        ([{"pid": 7, "boot": "boot"}], None, 1),
+        ([{"pid": 9, "boot": "another"}], None, 1),
+        ([{"pid": 9, "boot": "another"}, {"pid": 9, "boot": "another", "released": True}], None, None),
     ],
 )
 def test_a_lease_is_left_behind_only_by_a_dead_process_of_this_machine(
-    found: list[dict[str, Any]], left: int | None, monkeypatch: pytest.MonkeyPatch
+    found: list[dict[str, Any]], left: int | None, held: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "this_machine", lambda: _Machine("boot", 7, 7.0))
     there = leases.left_behind(lease(1, **more) for more in found)
     assert (there.n if there else None) == left
+    now = leases.held_now(lease(1, **more) for more in found)
+    assert (now.n if now else None) == held
 
 
 @pytest.mark.parametrize(

@@ -234,6 +234,13 @@ def test_protected(told: Told, changes: dict[str, Any], protected: bool, warning
     assert any(warning in sentence for sentence in status["warnings"]) or not warning
 
 
+def test_a_copy_that_a_move_has_broken_is_not_for_dr_protect_to_mend(told: Told) -> None:
+    def advised(**changes: Any) -> bool:
+        return any("dr protect" in sentence for sentence in told(west_writable=True, **changes)["warnings"])
+
+    assert (advised(), advised(claim=CLAIM)) == (True, False)
+
+
 def test_a_mirror_that_lags_says_so_without_a_number_that_changes(topology: Topology) -> None:
     view = Situation().view(topology)
     said = []
