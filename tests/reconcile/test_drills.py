@@ -359,6 +359,23 @@ def test_what_it_was_made_of_was_on_an_array_that_is_the_plans_no_more(make: Mak
     assert traces(lab) == []
 
 
+def test_its_site_is_none_of_the_plans_any_more(make: MakeLab) -> None:
+    lab = make(sites=("east", "west", "south"))
+    lab.protect()
+    assert start_drill(lab.world(), "shop", "south", "d1", OWNER).ok
+    document = json.loads(lab.path.read_text(encoding="utf-8"))
+    document["plans"]["shop"]["sites"].remove("south")
+    for volume in document["volumes"].values():
+        volume["copies"] = ["west-a"]
+    for vm in document["vms"].values():
+        for nic in vm["nics"]:
+            nic["address"].pop("south", None)
+    lab.path.write_text(json.dumps(document), encoding="utf-8")
+    assert traces(lab)
+    assert end_drill(lab.world(), "shop", "d1").removed == {"vms": 3, "volumes": 2, "holds": 2}
+    assert traces(lab) == []
+
+
 # -- listed --------------------------------------------------------------------------------------------
 
 

@@ -64,10 +64,9 @@ def vm_states(view: PlanView, drill: str) -> dict[str, dict[str, str]]:
 def parts_of(view: PlanView, drill: str) -> Parts:
     topology, plan = view.topology, view.spec.name
     key, end = keys.drill_key(topology.name, plan, drill), keys.drill_end_key(topology.name, plan, drill)
-    arrays = {name: array.site for name, array in sorted(topology.arrays.items()) if array.site in view.spec.sites}
-    # Where a side was away when a drill of the same name was made at another, there are two.
+    # What it was made of may be on arrays, and at a site, that are the plan's no more.
+    arrays = {name: array.site for name, array in sorted(topology.arrays.items())}
     recorded = {array for array in arrays if key in _records(view, array)}
-    sites = [site for site in view.spec.sites if any(arrays[array] == site for array in recorded)]
     asked = tuple(array for array in arrays if end in _records(view, array))
     clones: dict[str, tuple[str, ...]] = {}
     held: dict[str, tuple[str, ...]] = {}
@@ -86,16 +85,17 @@ def parts_of(view: PlanView, drill: str) -> Parts:
         ]
         clones |= {array: tuple(sorted(found))} if found else {}
         held |= {array: tuple(sorted(holds))} if holds else {}
-    # A record that is seen says at which site all of it is, and so may the one of its end; without them it may be anywhere.
+    # A record that is seen says at which site all of it is (where a side was away when one of the same name was made at another, there are
+    # two), and so may the one of its end; without them it may be anywhere.
     said = drill_ends(view).get(drill)
-    where = sites or ([said.site] if said is not None and said.site in view.spec.sites else list(view.spec.sites))
+    where = {arrays[array] for array in recorded} or ({said.site} if said and said.site else set(view.spec.sites))
     silent = {
         name: reason
-        for site in where
+        for site in view.spec.sites
+        if site in where
         for name, reason in (*view.silent_arrays(site).items(), *view.silent_hosts(site).items())
     }
     if left:
-        # What has left may have been on an array that is none of the plan's any more.
         silent |= {
             name: state.reason
             for name, state in view.seen.arrays.items()
