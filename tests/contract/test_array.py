@@ -236,6 +236,8 @@ def test_records_are_listed_under_a_prefix_without_blobs(pair: Pair) -> None:
         "shop/lease/p/0000000001": "shop/lease/p/0000000001",
     }
     assert pair.a.read_record("shop/blob/topology") == "shop/blob/topology"
+    # Who asks for blobs by their own prefix gets them.
+    assert dict(pair.a.state(records="shop/blob/").records) == {"shop/blob/topology": "shop/blob/topology"}
     assert pair.a.read_record("shop/gone") is None
 
 
