@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from dr_provider.model.loader import load
 from dr_provider.model.topology import PlanSpec
 from dr_provider.reconcile.decision import Action, Decision
 from tests.cli.test_terminal import ended
+from tests.support.lab import Lab
 from tests.support.topologies import write_topology
 
 ROOT = Path(__file__).parents[2]
@@ -104,24 +106,23 @@ def test_a_phase_and_its_count_stay_together(width: int, spec: PlanSpec) -> None
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The words of a failover of a plan that is there."""
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """The words of a failover of a plan that is there, whose devices take so long for a call."""
     monkeypatch.setenv("DR_STATE_HOME", str(tmp_path / "state"))
-    words = [
-        sys.executable,
-        "-m",
-        "dr_provider.cli.main",
-        "--topology",
-        str(write_topology(tmp_path, latency="60ms", host_latency="60ms")),
-    ]
-    subprocess.run([*words, "apply"], cwd=ROOT, check=True, capture_output=True)
-    return [*words, "failover", "shop", "--to", "west", "--yes"]
+
+    def make(latency: str) -> list[str]:
+        path = Lab(tmp_path, latency=latency, host_latency=latency).path
+        words = [sys.executable, "-m", "dr_provider.cli.main", "--topology", str(path)]
+        return [*words, "failover", "shop", "--to", "west", "--yes"]
+
+    return make
 
 
-def test_a_terminal_shows_it_and_keeps_how_it_ended(made: list[str]) -> None:
+def test_a_terminal_shows_it_and_keeps_how_it_ended(made: Callable[[str], list[str]]) -> None:
+    program, *words = made("20ms")
     child = pexpect.spawn(
-        made[0],
-        made[1:],
+        program,
+        words,
         cwd=str(ROOT),
         env={**os.environ, "TERM": "xterm-256color"},
         dimensions=(40, 90),
@@ -138,7 +139,7 @@ def test_a_terminal_shows_it_and_keeps_how_it_ended(made: list[str]) -> None:
     assert "\x1b[?25h" in (child.before or ""), "the cursor is there again"
 
 
-def test_a_pipe_gets_a_line_a_step(made: list[str]) -> None:
-    said = subprocess.run(made, cwd=ROOT, capture_output=True, text=True, check=True)
+def test_a_pipe_gets_a_line_a_step(made: Callable[[str], list[str]]) -> None:
+    said = subprocess.run(made("0ms"), cwd=ROOT, capture_output=True, text=True, check=True)
     assert re.search(r"plan shop \[\d+/\d+\] start VM db on west-\d: done in", said.stderr)
     assert "tier 1" not in said.stdout + said.stderr
