@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Block"]
+__all__ = ["Block", "ssh_line"]
 
 
 @dataclass(frozen=True)
@@ -19,3 +21,18 @@ class Block:
 
     def document(self) -> dict[str, object]:
         return {"where": self.where, "enter": self.enter, "says": self.says, "commands": list(self.commands)}
+
+
+def ssh_line(host: str, user: str | None, port: int | None, keys: object) -> str:
+    """The `ssh` that leads to a machine; `keys`: the `ssh` mapping of its device in the topology, or None for OpenSSH's own defaults."""
+    words = ["ssh"]
+    if isinstance(keys, Mapping):
+        for key, option, form in (
+            ("config", "-F", "{}"),
+            ("identity", "-i", "{}"),
+            ("knownHosts", "-o", "UserKnownHostsFile={}"),
+        ):
+            if keys.get(key):
+                words += [option, form.format(keys[key])]
+    words += ["-p", str(port)] if port else []
+    return shlex.join([*words, f"{user}@{host}" if user else host])

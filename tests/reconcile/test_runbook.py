@@ -53,7 +53,7 @@ REAL: dict[str, Any] = {
         for n, site in enumerate(("east", "west"), 1)
     },
     "hosts": {
-        f"{site}-{k}": {"site": site, "driver": "libvirt", "uri": f"qemu+ssh://root@10.0.{n}.{10 + k}/system", "memory": "64GiB"}
+        f"{site}-{k}": {"site": site, "driver": "libvirt", "uri": f"qemu+ssh://root@10.0.{n}.{10 + k}/system", "memory": "64GiB", "ssh": {"identity": "/keys/dr", "knownHosts": "/keys/hosts"}}
         for n, site in enumerate(("east", "west"), 1)
         for k in (1, 2)
     },

@@ -15,7 +15,7 @@ from dr_provider.arrays.zfs.remote import lio, tgt
 from dr_provider.arrays.zfs.remote.names import iqn
 from dr_provider.arrays.zfs.remote.points import POINT, SEAL
 from dr_provider.model import addresses
-from dr_provider.model.byhand import Block
+from dr_provider.model.byhand import Block, ssh_line
 from dr_provider.model.topology import ArraySpec
 
 __all__ = ["SNAPSHOT", "HandLun", "HandZfs"]
@@ -77,10 +77,12 @@ class HandZfs:
         """What the other blocks begin with."""
         pool = self.root.partition("/")[0]
         return self._block(
-            f"The pool must be there (`{self._sudo}zpool import {pool}` where it is not). Then two words for the shell that the commands below use: `dataset VOLUME` prints the dataset that holds the volume, `points VOLUME` its sealed recovery points, oldest first.",
+            f"The pool must be there (`{self._sudo}zpool import {pool}` where it is not). Then words for the shell that the commands below use: `dataset VOLUME` prints the dataset that holds the volume, `points VOLUME` its sealed recovery points, oldest first, "
+            "and `aside NAME` gives what an earlier move by hand has left another name, so that it is not taken for what is made now.",
             f"{self._sudo}zpool list {pool}",
             f"dataset() {{ {self._zfs} list -H -t filesystem -o name -r {self.root}/vols | {_newest('$1')}; }}",
             f'points() {{ {self._zfs} list -H -t snapshot -o name,{POINT},{SEAL} -r "$(dataset "$1")" | awk \'$2 != "-" && $3 != "-" {{sub(/.*@/, "", $1); print $1}}\' | sort -V; }}',
+            f'aside() {{ {self._zfs} list -H -o name "$1" >/dev/null 2>&1 && {self._zfs} rename "$1" "$1-$(date +%Y%m%d%H%M%S)"; }}',
         )
 
     def choose_point(self, volumes: Sequence[str]) -> Block:
@@ -97,8 +99,8 @@ class HandZfs:
         """Clones of the point, mounted and writable."""
         return self._block(
             "Clones of that point, writable. Nothing of dr's is changed. (zfs-fuse mounts them by itself: that they are mounted already is well.)",
-            f'for v in {" ".join(volumes)}; do {self._zfs} clone -o canmount=noauto -o readonly=off "$(dataset $v)@$POINT" {self.clone("$v")}; {self._zfs} mount {self.clone("$v")}; done',
-            f"{self._zfs} list -o name,origin,mounted -r {self.root}/copies",
+            f'for v in {" ".join(volumes)}; do aside {self.clone("$v")}; {self._zfs} clone -o canmount=noauto -o readonly=off "$(dataset $v)@$POINT" {self.clone("$v")}; {self._zfs} mount {self.clone("$v")}; done',
+            f"{self._zfs} list -o name,origin,mounted -r {self.root}/copies        # the origin of each byhand-VOLUME must end in @$POINT",
         )
 
     def offer(self, luns: Sequence[HandLun], initiators: Mapping[HandLun, str]) -> Block:
@@ -152,7 +154,7 @@ class HandZfs:
     def snapshot(self, volumes: Sequence[str]) -> Block:
         return self._block(
             "A snapshot of what the VMs have left, now that they are off and their LUNs are gone. Not before: what is written after it does not come along.",
-            f'for v in {" ".join(volumes)}; do {self._zfs} snapshot "$(dataset $v)@{SNAPSHOT}"; done',
+            f'for v in {" ".join(volumes)}; do aside "$(dataset $v)@{SNAPSHOT}"; {self._zfs} snapshot "$(dataset $v)@{SNAPSHOT}"; done',
         )
 
     def send(self, volumes: Sequence[str], peer: HandZfs) -> Block:
@@ -180,7 +182,7 @@ class HandZfs:
         """Where dr's volumes are those of before the disaster: open, and what they hold kept."""
         return self._block(
             "dr's own volumes, as they were before the move by hand: mounted, and a snapshot of what they hold, which is about to be overwritten.",
-            f'for v in {" ".join(volumes)}; do {self._zfs} mount "$(dataset $v)"; {self._zfs} snapshot "$(dataset $v)@{_BEFORE}"; done',
+            f'for v in {" ".join(volumes)}; do {self._zfs} mount "$(dataset $v)"; aside "$(dataset $v)@{_BEFORE}"; {self._zfs} snapshot "$(dataset $v)@{_BEFORE}"; done',
             f"{self._zfs} list -t snapshot -o name,used -r {self.root}/vols | grep {_BEFORE}",
         )
 
@@ -197,12 +199,13 @@ class HandZfs:
 
     def remove(self, volumes: Sequence[str]) -> Block:
         return self._block(
-            "When nobody needs what was written by hand any more. Snapshots that were taken by hand are no one's to dr: it would keep their room for ever.",
-            *(f"{self._zfs} destroy -r {self.clone(volume)}" for volume in volumes),
+            "When nobody needs what was written by hand any more. Snapshots that were taken by hand are no one's to dr: it would keep their room for ever. The list must show no clone in the end (one may be busy at first; see `zfs list -t all` for what `aside` has renamed).",
+            f"for v in {' '.join(volumes)}; do for n in 1 2 3 4 5; do {self._zfs} destroy -r {self.clone('$v')} && break; sleep 2; done; done",
             *(
                 f'for v in {" ".join(volumes)}; do {self._zfs} destroy "$(dataset $v)@{name}"; done        # where there is one'
                 for name in (SNAPSHOT, _BEFORE)
             ),
+            f"{self._zfs} list -o name,origin -r {self.root}/copies",
         )
 
     # -- parts ----------------------------------------------------------------------------------------
@@ -235,12 +238,7 @@ def _joined(words: Sequence[str]) -> str:
 def _ssh(address: str, keys: object) -> str:
     """`ssh` to an address of the topology."""
     at = addresses.ssh(address)
-    words = ["ssh"]
-    for key, option in (("config", "-F"), ("identity", "-i")):
-        if isinstance(keys, Mapping) and keys.get(key):
-            words += [option, str(keys[key])]
-    words += ["-p", str(at.port)] if at.port else []
-    return shlex.join([*words, f"{at.user}@{at.host}" if at.user else at.host])
+    return ssh_line(at.host, at.user, at.port, keys)
 
 
 def _ssh_n(command: str) -> str:

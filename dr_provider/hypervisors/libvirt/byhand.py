@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from dr_provider.hypervisors.libvirt.domain import unmarked
 from dr_provider.hypervisors.libvirt.facts import facts_unseen
-from dr_provider.model.byhand import Block
+from dr_provider.model.byhand import Block, ssh_line
 from dr_provider.model.topology import HealthSpec, HostSpec
 from dr_provider.model.vm import NicDefinition, VmDefinition
 
@@ -39,8 +39,9 @@ class HandHost:
         by_ssh = "ssh" in parts.scheme.partition("+")[2]
         # Another transport leads to its libvirt only: virsh goes there from here.
         self._virsh = _VIRSH if by_ssh else f"virsh -c {shlex.quote(uri)}"
-        who = f"{parts.username}@{parts.hostname}" if parts.username else str(parts.hostname)
-        self.enter = shlex.join(["ssh", *(["-p", str(parts.port)] if parts.port else []), who]) if by_ssh else ""
+        self.enter = (
+            ssh_line(str(parts.hostname), parts.username, parts.port, spec.options.get("ssh")) if by_ssh else ""
+        )
 
     @property
     def initiator(self) -> str:

@@ -117,7 +117,11 @@ def by_hand(
     )
     on = Block(
         "your machine",
-        (f"dr start {plan}", f"dr protect {plan} --now", "dr status"),
+        (
+            f"dr start {plan}        # while the other site is silent: {word}, with EPOCH as dr status says it now",
+            f"dr protect {plan} --now",
+            "dr status",
+        ),
         "Start the VMs with what was written by hand, and protect that. Then switch on what H0 has switched off.",
     )
     after = [
