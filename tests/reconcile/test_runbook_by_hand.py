@@ -115,6 +115,7 @@ case "$*" in
   printf '%s\t%s\t%s\n' files@e1-s9-aa 1a:x 1a:y files@e1-s10-bb 1a:x 1a:y files@e2-s1-cc 1a:x 1a:y;;
 "list -H -t snapshot -o name -r tank/dr/vols/shop/shop.R10") printf '%s\n' shop.R10@e1-s9-aa shop.R10@e1-s10-bb;;
 "list -H -t snapshot -o name -r tank/dr/vols/shop/files") printf '%s\n' files@e1-s9-aa files@e2-s1-cc;;
+"list -H -o name tank/dr/"*) [ "$5" = "$(cat "$LOG.left" 2>/dev/null)" ] || exit 1;;
 "get -H -o value mountpoint "*) echo "/$6";;
 "get -H -o value origin "*) echo "tank/dr/vols/shop/x@e1-s10-bb";;
 "receive "*) cat > /dev/null;;
@@ -175,6 +176,14 @@ def test_the_newest_point_that_all_volumes_have_is_opened_as_clones_of_the_drive
     assert not [line for line in said if re.search(r"rollback|destroy|promote|zfs set", line)], (
         "nothing of dr's is changed"
     )
+
+
+def test_what_an_earlier_move_by_hand_has_left_is_not_taken_for_the_new_one(typed: Any, tmp_path: Path) -> None:
+    (tmp_path / "log.left").write_text("tank/dr/copies/byhand-shop", encoding="utf-8")
+    said = [line for line in typed(*blocks(book(real()), "H4")) if re.match("zfs (clone|rename) ", line)]
+    assert len(said) == 3
+    assert re.fullmatch(r"zfs rename tank/dr/copies/byhand-shop tank/dr/copies/byhand-shop-\d{14}", said[1])
+    assert said[2].endswith("shop.R10@e1-s10-bb tank/dr/copies/byhand-shop")
 
 
 def test_the_last_state_is_sent_to_the_datasets_that_the_peer_has(typed: Any) -> None:
@@ -244,7 +253,7 @@ def test_nothing_of_drs_works_beside_a_move_by_hand_and_each_state_has_its_way_b
         3,
         True,
     )
-    assert blocks(document, "C2")[-1]["commands"][0] == "dr start shop"
+    assert blocks(document, "C2")[-1]["commands"][0].startswith("dr start shop ")
     ends = [block["where"] for block in blocks(document, "C1")]
     assert ends[-1] == "array east-a"
     # Nothing that was made by hand stays, on either side.
