@@ -113,21 +113,34 @@ def _resend(
         fed = view.feeders(name, active)
         by_array = {view.copy_array(name, site): site for site in sends}
         sent: dict[str, str] = {}
-        for target in (*(a for a in fed if a in by_array), *(a for a in by_array if a not in fed)):
+        on_the_way = _on_the_way(fed, by_array)
+        for target in (*(a for a in fed if a in by_array or a in on_the_way), *(a for a in by_array if a not in fed)):
             source = fed.get(target, view.copy_array(name, active))
             wait = [sent[source]] if source in sent else [backup]
-            wait += due[by_array[target]] if len(due) > 1 else []
+            site = view.topology.arrays[target].site
+            if target in by_array and len(due) > 1:
+                wait += due[site]
             sent[target] = steps.add(
-                "send", at_site(view, name, by_array[target]), f"send volume {name} from {source} to {target}", after=wait,
+                "send", at_site(view, name, site), f"send volume {name} from {source} to {target}", after=wait,
                 group="reverse", needed=False, volume=name, source=source, target=target,
             )  # fmt: skip
-            sends[by_array[target]].append(sent[target])
+            if target in by_array:
+                sends[site].append(sent[target])
     for site, ids in sends.items():
         said = f"check that a recovery point of this epoch is whole at {site}"
         subject = "" if len(view.spec.sites) == 2 else site
         steps.add(
             "settle", subject, said, after=[backup], last=ids, group="reverse", needed=False, site=active, other=site
         )
+
+
+def _on_the_way(fed: Mapping[str, str], targets: Iterable[str]) -> set[str]:
+    """Arrays by way of which the targets are fed: whole as they may be, the new point reaches a target only through them."""
+    found: set[str] = set()
+    for each in targets:
+        while (each := fed.get(each, "")) in fed:
+            found.add(each)
+    return found
 
 
 def level_copies(view: PlanView, target: str, point: str, steps: Steps, *, after: Iterable[str]) -> list[str]:
