@@ -201,10 +201,8 @@ class HandZfs:
         return self._block(
             "When nobody needs what was written by hand any more. Snapshots that were taken by hand are no one's to dr: it would keep their room for ever. The list must show no clone in the end (one may be busy at first; see `zfs list -t all` for what `aside` has renamed).",
             f"for v in {' '.join(volumes)}; do for n in 1 2 3 4 5; do {self._zfs} destroy -r {self.clone('$v')} && break; sleep 2; done; done",
-            *(
-                f'for v in {" ".join(volumes)}; do {self._zfs} destroy "$(dataset $v)@{name}"; done        # where there is one'
-                for name in (SNAPSHOT, _BEFORE)
-            ),
+            # Of earlier generations, too: dr keeps one for as long as a clone stands on it.
+            f"{self._zfs} list -H -t snapshot -o name -r {self.root}/vols | grep -E '/({'|'.join(volumes)})(\\.R[0-9]+)?@({SNAPSHOT}|{_BEFORE})$' | xargs -r -n 1 {self._zfs} destroy",
             f"{self._zfs} list -o name,origin -r {self.root}/copies",
         )
 
