@@ -89,7 +89,7 @@ class Preview:
     def approval(self) -> tuple[str, ...]:
         """Why somebody has to say yes to it, beside whoever merged it; nothing: nobody has to."""
         moves = [
-            f"plan {name} moves from {plan['from'] or 'nowhere'} to {plan['to']}"
+            f"plan {name} moves {'from ' + plan['from'] + ' ' if plan['from'] else ''}to {plan['to']}"
             for name, plan in self.plans.items()
             if plan["kind"] in ("planned", "disaster")
         ]

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from dr_provider.arrays.embedded.array import EmbeddedArray
 from dr_provider.hypervisors.base import DataReport, ProbeReport
 from dr_provider.hypervisors.embedded.host import EmbeddedHost
 from dr_provider.model import keys, stopping
-from dr_provider.model.errors import BadInput, DrError, Refused, Stopped, Unreachable
+from dr_provider.model.errors import ArrayFull, BadInput, DrError, Refused, Stopped, Unreachable
 from dr_provider.model.records import Owner
 from dr_provider.model.state import Reservation
 from dr_provider.model.topology import HealthSpec
@@ -103,6 +104,23 @@ def test_a_drill_is_measured_and_leaves_nothing_but_what_it_has_shown(lab: Lab) 
     assert seconds == sorted(seconds), "tier after tier"
     assert document["rtoSeconds"] == seconds[-1]
     assert document["wanted"] == {"rpoSeconds": 900.0, "rtoSeconds": 600.0}
+
+
+def test_an_array_without_room_goes_without_what_it_has_shown(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = EmbeddedArray.put_record
+
+    def full(self: EmbeddedArray, key: str, value: str, *more: Any) -> None:
+        if self.name == "east-a" and key.startswith(keys.drill_document_key("shop-test", "shop", "")):
+            raise ArrayFull("array east-a is full")
+        put(self, key, value, *more)
+
+    monkeypatch.setattr(EmbeddedArray, "put_record", full)
+    outcome = run(lab)
+    assert (outcome.ok, outcome.failures) == (True, ())
+    assert [
+        line for line in lab.lines if "what drill d1 showed is not on record at east-a (array east-a is full)" in line
+    ]
+    assert len(drill_results(lab.view())) == 1
 
 
 @pytest.mark.parametrize(

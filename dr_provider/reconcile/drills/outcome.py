@@ -9,7 +9,7 @@ from typing import Any
 from dr_provider.model import keys
 from dr_provider.model.codec import canonical, dump
 from dr_provider.model.drills import DrillKind, DrillResult
-from dr_provider.model.errors import DeviceFault, NotReady, Unreachable
+from dr_provider.model.errors import ArrayFull, DeviceFault, NotReady, Unreachable
 from dr_provider.model.topology import PlanSpec
 from dr_provider.model.units import counted, format_duration
 from dr_provider.reconcile.drills.evidence import plan_digest
@@ -171,5 +171,5 @@ def keep_result(
             for old in known[: max(0, len(known) + 1 - _KEPT)]:
                 array.delete_record(keys.drill_result_key(topology.name, plan, old), lease.guard)
                 array.delete_record(keys.drill_document_key(topology.name, plan, old), lease.guard)
-        except (Unreachable, NotReady, DeviceFault) as error:
+        except (Unreachable, NotReady, DeviceFault, ArrayFull) as error:
             world.progress(f"plan {plan}: what drill {outcome.drill} showed is not on record at {name} ({error})")
