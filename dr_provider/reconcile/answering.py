@@ -15,7 +15,7 @@ from typing import Literal
 from dr_provider.model import keys
 from dr_provider.model.callout_records import Answer, Asked
 from dr_provider.model.codec import dump
-from dr_provider.model.errors import BadInput, DeviceFault, NotReady, Refused, Unreachable
+from dr_provider.model.errors import ArrayFull, BadInput, DeviceFault, NotReady, Refused, Unreachable
 from dr_provider.model.problems import did_you_mean
 from dr_provider.model.records import Guard, Lease
 from dr_provider.protection.fleet import Fleet
@@ -67,7 +67,7 @@ def answer_prompt(world: World, plan: str, prompt: str | None, answer: Literal["
         try:
             # Without a lease: the move that waits holds it, and reads this.
             world.fleet.array(array).put_record(key, dump(record))
-        except (Unreachable, NotReady) as error:
+        except (Unreachable, NotReady, DeviceFault, ArrayFull) as error:
             return str(error)
         return ""
 

@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 import pytest
 
+from dr_provider.arrays.embedded.array import EmbeddedArray
 from dr_provider.model import keys, stopping
 from dr_provider.model.callout_records import Answer
 from dr_provider.model.codec import dump
-from dr_provider.model.errors import BadInput, DeviceFault, LeaseHeld, MoveFailed, Refused, Stopped
+from dr_provider.model.errors import ArrayFull, BadInput, DeviceFault, LeaseHeld, MoveFailed, Refused, Stopped
 from dr_provider.model.records import Owner
 from dr_provider.reconcile.actions import callouts as verbs
 from dr_provider.reconcile.answering import Given, answer_prompt
@@ -501,6 +502,20 @@ def asked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Lab:
         with pytest.raises(Stopped):
             lab.move("west")
     return lab
+
+
+def test_an_array_without_room_keeps_an_answer_from_no_other(asked: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = EmbeddedArray.put_record
+
+    def full(self: EmbeddedArray, key: str, *more: Any) -> None:
+        if "/answer/" in key and self.name == "east-a":
+            raise ArrayFull("array east-a is full")
+        put(self, key, *more)
+
+    monkeypatch.setattr(EmbeddedArray, "put_record", full)
+    answer_prompt(asked.world(), "shop", "go", "continue", "")
+    assert answers(asked) == ["west-a"]
+    assert asked.move("west").failures == ()
 
 
 def test_where_no_run_waits_it_is_said_so_and_who_answered_what(asked: Lab) -> None:
