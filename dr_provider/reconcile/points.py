@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import takewhile
 
+from dr_provider.model.codec import load
+from dr_provider.model.topology import DiskSpec, VmSpec
+from dr_provider.model.vm import VmDefinition
 from dr_provider.protection.catalogue import RecoveryPoint, choose_point
 from dr_provider.reconcile.view import PlanView
 
-__all__ = ["best_point", "fetches", "full_copies", "lacking_at", "named_point", "parts_at"]
+__all__ = ["best_point", "disks_since", "fetches", "full_copies", "lacking_at", "named_point", "parts_at"]
 
 
 def lacking_at(point: RecoveryPoint, target: str) -> tuple[str, ...]:
@@ -21,6 +24,14 @@ def lacking_at(point: RecoveryPoint, target: str) -> tuple[str, ...]:
     return tuple(
         name for name in point.members if at is None or name not in at.arrays or name in (*at.missing, *at.unsealed)
     )
+
+
+def disks_since(point: RecoveryPoint, vm: VmSpec) -> tuple[DiskSpec, ...]:
+    """Disks of the VM that the point does not hold: all of them where it knows nothing of the VM. Raises CorruptRecord."""
+    text = point.intent.definitions.get(vm.name)
+    known = load(VmDefinition, text, f"recovery point {point.id}, VM {vm.name}").disks if text else ()
+    roles = {disk.role for disk in known}
+    return tuple(disk for disk in vm.disks if disk.role not in roles)
 
 
 def fetches(view: PlanView, point: RecoveryPoint, target: str) -> Mapping[str, str] | None:

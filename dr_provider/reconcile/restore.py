@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dr_provider.model import keys, stopping
-from dr_provider.model.codec import dump, load
+from dr_provider.model.codec import dump
 from dr_provider.model.errors import BadInput, MoveInProgress, Refused, Unreachable
 from dr_provider.model.records import Owner, RestoreRecord
-from dr_provider.model.vm import VmDefinition
 from dr_provider.protection.catalogue import RecoveryPoint, choose_point
 from dr_provider.reconcile.actions.restoring import hold_tag
 from dr_provider.reconcile.decide import decide
@@ -22,6 +21,7 @@ from dr_provider.reconcile.drills.end import Ended, end_drill
 from dr_provider.reconcile.drills.outcome import DrillOutcome
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.outcome import Outcome
+from dr_provider.reconcile.points import disks_since
 from dr_provider.reconcile.restoring import kept_as, open_restores, record_array, unfinished
 from dr_provider.reconcile.resumed import found_unfinished
 from dr_provider.reconcile.run import run_plan
@@ -71,9 +71,7 @@ def _point(view: PlanView, vm: str, wish: str) -> RecoveryPoint:
             )
         )
     point = choose_point(view.points, site, wish)
-    text = point.intent.definitions.get(vm)
-    roles = {d.role for d in load(VmDefinition, text, f"recovery point {point.id}, VM {vm}").disks} if text else set()
-    late = [disk.role for disk in view.topology.vms[vm].disks if disk.role not in roles]
+    late = [disk.role for disk in disks_since(point, view.topology.vms[vm])]
     if late:
         raise Refused(
             (f"VM {vm}: recovery point {point.id} does not hold its disk {', '.join(late)}; choose a newer one",)

@@ -156,6 +156,19 @@ def test_what_it_has_shown_is_on_every_array_that_answers(
     assert json.loads(str(whole))["vms"].keys() == {"db", "app", "web"}
 
 
+def test_a_disk_that_was_added_after_the_point_is_made_anew_as_a_move_does(lab: Lab) -> None:
+    older = lab.view().points[-1].id
+    document = json.loads(lab.path.read_text())
+    document["vms"]["db"]["disks"]["more"] = {"volume": "vol-1", "size": "4MiB"}
+    lab.path.write_text(json.dumps(document))
+    lab.apply()
+    lab.protect()
+    outcome = run(lab, point=older)
+    assert (outcome.ok, outcome.failures, outcome.point) == (True, (), older)
+    assert f"VM db: its disk more was added after recovery point {older}, and is made anew for it" in outcome.notes
+    assert run(lab, "d2").notes == ()
+
+
 def test_the_last_twenty_stay(make: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcomes._KEPT == 20, "as docs/drills.md says"
     monkeypatch.setattr(outcomes, "_KEPT", 2)

@@ -398,3 +398,26 @@ def _holds(lab: Lab) -> set[str]:
     volumes = [view.volume(name, site) for name in view.volume_names for site in view.spec.sites]
     holds = {hold for volume in volumes if volume for snapshot in volume.snapshots for hold in snapshot.holds}
     return {hold for hold in holds if not hold.startswith("common.")}
+
+
+def test_a_point_from_before_a_disk_was_made_is_brought_up_without_that_disk(lab: Lab) -> None:
+    """The LUNs that were taken offline and online were those of the newest snapshot, which the break takes off the copy."""
+    lab.write(8)
+    lab.protect()
+    older = lab.view().points[-1].id
+    document = json.loads(lab.path.read_text())
+    document["vms"]["db"]["disks"]["more"] = {"volume": "vol-1", "size": "4MiB"}
+    lab.path.write_text(json.dumps(document))
+    lab.apply()
+    lab.write(8)
+    lab.protect()
+    lab.lose("site:east")
+
+    outcome = lab.move("west", word="1: power lost at east", point=older)
+
+    assert outcome.decision.point == older
+    assert not any("not on array" in failure for failure in outcome.failures), outcome.failures
+    assert lab.running() == dict.fromkeys(("db", "app", "web"), "west")
+    lab.heal("site:east")
+    lab.move()
+    assert lab.decide().actions == ()

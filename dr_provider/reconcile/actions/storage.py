@@ -215,6 +215,9 @@ def online(run: Run, action: Action) -> str:
     # LUNs that came with the last transfer are in the view by now: the point was chosen in it.
     known = run.view.seen.array(action.of["array"])
     state = known.volumes.get(volume) if known else None
+    if state is not None and not state.writable and state.snapshots[-1].name != run.open_claim().point:
+        # It was broken at an older one than its newest: LUNs that were made in between are not in it.
+        state = array.state().volumes.get(volume)
     if state is None:
         raise DrError(f"array {action.of['array']}: volume {volume} is not there after its break")
     luns = sorted(state.luns)

@@ -214,5 +214,5 @@ def _outcome(
     return DrillOutcome(
         drill=held.drill, plan=spec.name, site=record.site, point=point.id, point_time=point.time, rpo_seconds=max(0.0, rpo), rto_seconds=rto,
         vms=vms, failures=failures, steps=steps, kind=record.kind, by=record.by, stack=record.stack, started=record.time,
-        expires=record.expires, notes=missed(spec, rpo, rto), wanted={"rpo": spec.rpo, "rto": spec.rto},
+        expires=record.expires, notes=(*sorted(held.notes), *missed(spec, rpo, rto)), wanted={"rpo": spec.rpo, "rto": spec.rto},
     )  # fmt: skip

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dr_provider.arrays.base import Array
 from dr_provider.model import keys, stopping
 from dr_provider.model.drills import DrillRecord
 from dr_provider.model.errors import DrError, Stopped
@@ -23,6 +24,7 @@ from dr_provider.reconcile.drills.parts import drill_vms
 from dr_provider.reconcile.graph import Event, run_graph
 from dr_provider.reconcile.health import pause, wait_until_well
 from dr_provider.reconcile.journal import Lines
+from dr_provider.reconcile.points import disks_since
 from dr_provider.reconcile.steps import Steps, started_before, tier_of
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.world import World
@@ -48,6 +50,7 @@ class Drilling:
     """VMs that did not come up, with the reason."""
     astray: dict[str, str] = field(default_factory=dict)
     """VMs that run, and do not hold what they should."""
+    notes: list[str] = field(default_factory=list)
     lines: Lines = field(default_factory=Lines)
 
     @property
@@ -145,6 +148,7 @@ def _perform(held: Drilling, action: Action, outputs: dict[str, str]) -> str:
     for volume in spec.volumes():
         array = held.world.fleet.array(view.copy_array(volume, held.record.site))
         luns = [keys.lun_name(vm, disk.role) for disk in spec.disks if disk.volume == volume]
+        _make_late(held, spec, volume, array)
         array.map_lun(keys.drill_volume(volume, held.drill), luns, state.initiator)
     fleet, record = held.world.fleet, held.record
     fleet.host(host_name).define(
@@ -154,6 +158,24 @@ def _perform(held: Drilling, action: Action, outputs: dict[str, str]) -> str:
         )
     )  # fmt: skip
     return ""
+
+
+def _make_late(held: Drilling, vm: VmSpec, volume: str, array: Array) -> None:
+    """Make the disks that were added after the point, as a move to it does."""
+    point = next((point for point in held.view.points if point.id == held.record.point), None)
+    if point is None or volume not in point.members:
+        return  # there is no clone to make them on, which is said where they are mapped
+    clone = keys.drill_volume(volume, held.drill)
+    late = [disk for disk in disks_since(point, vm) if disk.volume == volume]
+    # A VM that has not been started since knows nothing of a disk, and its LUN may be there all the same.
+    there = array.state().volumes[clone].luns if late else {}
+    for disk in late:
+        lun = keys.lun_name(vm.name, disk.role)
+        if lun not in there:
+            array.create_lun(clone, lun, disk.size, image=disk.image)
+            held.notes.append(
+                f"VM {vm.name}: its disk {disk.role} was added after recovery point {point.id}, and is made anew for it"
+            )
 
 
 def _start(held: Drilling, action: Action) -> str:
