@@ -32,6 +32,7 @@ from dr_provider.reconcile.definitions import vm_definition
 from dr_provider.reconcile.health import pause, wait_until_well
 from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.provision import Released, ground, in_move, not_mine
+from dr_provider.reconcile.restoring import open_restores
 from dr_provider.reconcile.view import PlanView, VmPlace
 from dr_provider.reconcile.world import World
 
@@ -147,6 +148,10 @@ def _differences(runs: VmDefinition, wanted: VmDefinition) -> list[str]:
 
 def _must_wait(view: PlanView, vm: str, site: str) -> str | None:
     """Why the VM may not be started now; None: it may."""
+    restore = open_restores(view).get(vm)
+    if restore is not None:
+        # Its disks may be set back in part, and whatever it wrote would be overwritten without a safety copy when they are set back again.
+        return f"VM {vm}: its restore to {restore.point} has not ended; dr protect {view.spec.name} finishes it and starts the VM"
     elsewhere = next((p for p in view.places if p.vm == vm and p.site != site and p.running), None)
     if elsewhere is not None:
         return f"VM {vm} runs on {elsewhere.host} at {elsewhere.site}, and plan {view.spec.name} is active at {site}"

@@ -421,3 +421,22 @@ def test_a_point_from_before_a_disk_was_made_is_brought_up_without_that_disk(lab
     lab.heal("site:east")
     lab.move()
     assert lab.decide().actions == ()
+
+
+def test_apply_starts_no_vm_whose_restore_was_cut(lab: Lab) -> None:
+    """What the VM wrote then was overwritten by the end of the restore, whose safety copy was older."""
+    lab.write(8)
+    lab.protect()
+    point = lab.view().points[-1].id
+    lab.write(8)
+    assert killed_at(lambda: restore_in_place(lab.world(), "db", point), "end-restore:db", "before")
+
+    lab.lose("site:west")  # so that no run finishes it first
+    said = {result.name: result.pending for result in lab.apply()}["db"]
+
+    assert said == f"VM db: its restore to {point} has not ended; dr protect shop finishes it and starts the VM"
+    assert "db" not in lab.running()
+    lab.heal("site:west")
+    lab.protect()
+    assert lab.running()["db"] == "east"
+    assert lab.view().restores == {}
