@@ -34,9 +34,8 @@ def open_restores(view: PlanView) -> dict[str, RestoreRecord]:
 
 def end_void(view: PlanView, steps: Steps, *, after: Iterable[str]) -> None:
     """End every restore of before: the epoch that it was meant for is about to be past."""
-    for vm, record in sorted(view.restores.items()):
-        if vm in view.topology.vms:
-            _end_void(vm, record, steps, after)
+    for vm in sorted(view.restores.keys() & view.topology.vms.keys()):
+        _end_void(vm, view.restores[vm], steps, after)
 
 
 def _end_void(vm: str, record: RestoreRecord, steps: Steps, after: Iterable[str]) -> None:
