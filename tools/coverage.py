@@ -38,6 +38,7 @@ PURE = (
     "clocks",
     "resync",
     "late",
+    "standing",
     "view",
     "callouts",
     "callout_places",

@@ -37,8 +37,8 @@ THAW_AFTER = 30.0
 
 PER_ARRAY = "crash, per array"
 
-Places = Mapping[str, tuple[str, VmDefinition, bool | None]]
-"""VM -> (host, its definition there, whether it runs; None: nobody who answers can say)."""
+Places = Mapping[str, tuple[str, VmDefinition | None, bool | None]]
+"""VM -> (host, its definition there; None: it has nothing in the volumes; whether it runs; None: nobody who answers can say)."""
 
 Progress = Callable[[str], None]
 T = TypeVar("T")
@@ -94,8 +94,8 @@ def take_group(
         members=volumes,
         time=keys.stamp(clock()),
         kind=kind,
-        definitions={vm: dump(definition) for vm, (_, definition, _) in view_places.items()},
-        hosts={vm: host for vm, (host, _, _) in view_places.items()},
+        definitions={vm: dump(definition) for vm, (_, definition, _) in view_places.items() if definition},
+        hosts={vm: host for vm, (host, definition, _) in view_places.items() if definition},
     )
     _everywhere(arrays, lambda name: fleet.array(name).put_volume_records(arrays[name], "intent", dump(intent), guard))
     guests = _Guests(fleet, {vm: host for vm, (host, _, runs) in view_places.items() if runs}, thaw_after)

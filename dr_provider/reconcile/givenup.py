@@ -9,16 +9,18 @@ from dr_provider.model import keys
 from dr_provider.model.codec import load
 from dr_provider.model.topology import DiskSpec, VmSpec
 from dr_provider.model.vm import VmDefinition
+from dr_provider.reconcile.standing import line
 from dr_provider.reconcile.view import PlanView
 
 __all__ = ["given_up", "had_lun", "is_lost"]
 
 
 def had_lun(view: PlanView, vm: str, lun: str, site: str) -> bool:
-    """Whether the site had the LUN: all that was ever made was at home in the first epoch, and elsewhere what its recovery points name."""
+    """Whether the site had the LUN: all that was ever made was at home in the first epoch, and elsewhere what its recovery points name: of the
+    active site those that it stands on."""
     if view.epoch is None or (view.epoch.number == 1 and view.epoch.site == site):
         return True
-    for point in view.points:
+    for point in line(view, site) if view.active == site else view.points:
         text = point.intent.definitions.get(vm) if point.complete_at(site) else None
         if text and any(disk.lun == lun for disk in load(VmDefinition, text, f"{point.id}, VM {vm}").disks):
             return True

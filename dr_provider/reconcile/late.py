@@ -17,6 +17,7 @@ from typing import Literal
 from dr_provider.model.state import ArrayState, LunState, VolumeState
 from dr_provider.protection.catalogue import RecoveryPoint
 from dr_provider.protection.lines import meet
+from dr_provider.reconcile.standing import taken_since
 from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.view import PlanView
 
@@ -47,7 +48,7 @@ def never_had(view: PlanView, site: str) -> tuple[str, ...]:
     stood = _stood_at(view, site)
     if stood is None:
         return ()
-    since = {n for p in view.points if p.intent.site == site and p.order > stood.order for n in p.intent.members}
+    since = {name for point in taken_since(view, site) if point.order > stood.order for name in point.intent.members}
     return tuple(name for name in _not_in(view, stood) if name not in since)
 
 

@@ -11,6 +11,7 @@ from dr_provider.model import keys
 from dr_provider.model.codec import load
 from dr_provider.model.records import Owner
 from dr_provider.model.state import VolumeState
+from dr_provider.model.vm import VmDefinition
 from tests.resources.local_engine import LocalStack
 
 Document = dict[str, Any]
@@ -117,6 +118,36 @@ def test_what_was_added_after_the_point_of_a_disaster_is_made_anew(
     assert any(name.startswith("east-a/vol-2.safety") for name in shop.production())
     fail_back(shop)
     assert sizes(shop, "east-a") == sizes(shop, "west-a")
+
+
+@pytest.mark.parametrize("late", [add_vm, add_disk, add_volume_and_vm])
+def test_what_a_move_back_goes_back_behind_is_made_anew(
+    stack: Callable[..., LocalStack], late: Callable[[Document], None]
+) -> None:
+    """West has had it, in an earlier stay, and knows its VM still: neither makes it lost there, nor a part of the points that are taken now."""
+    shop = stack()
+    shop.up()
+    shop.protect()
+    (older,) = (point.id for point in shop.world().view("shop").points)
+    shop.config = {"active_sites": {"shop": "west"}}
+    shop.up()
+    shop.rewrite(late)
+    shop.up()
+    shop.protect()
+    shop.config = {"active_sites": {"shop": "east"}}
+    shop.up()
+    shop.config = {"active_sites": {"shop": "west"}, "recovery_points": {"shop": older}, "force": {"shop": "3: ransom"}}
+    shop.up()
+    newest = shop.world().view("shop").points[-1]
+    luns = {
+        lun for name in ("vol-1", "vol-2", "logs") if (v := shop.production().get(f"west-a/{name}")) for lun in v[2]
+    }
+    for vm, text in newest.intent.definitions.items():
+        assert {disk.lun for disk in load(VmDefinition, text, vm).disks} <= luns
+    shop.up()
+    assert shop.preview() == {}
+    running = {name.partition("/")[2] for name, what in shop.production().items() if what[0] == "running"}
+    assert running == set(shop.topology.vms)
 
 
 # -- removed ----------------------------------------------------------------------------------------
