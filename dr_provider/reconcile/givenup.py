@@ -42,11 +42,11 @@ def is_lost(view: PlanView, vm: VmSpec, disk: DiskSpec, site: str) -> bool:
 
 
 def given_up(view: PlanView, vm: VmSpec, site: str) -> tuple[DiskSpec, ...]:
-    """Disks of the VM that were made at another site and never came to this one, where the plan goes on; their volumes are here."""
+    """Disks of the VM that never came to the site, where the plan goes on, or were declared and made nowhere yet; their volumes are here."""
     found = []
     for disk in vm.disks:
         lun, volume = keys.lun_name(vm.name, disk.role), view.volume(disk.volume, site)
-        if volume is None or not volume.writable or lun in volume.luns or view.never_made("lun", lun):
+        if volume is None or not volume.writable or lun in volume.luns:
             continue
         if not had_lun(view, vm.name, lun, site):
             found.append(disk)

@@ -423,6 +423,31 @@ def test_a_point_from_before_a_disk_was_made_is_brought_up_without_that_disk(lab
     assert lab.decide().actions == ()
 
 
+@pytest.mark.parametrize("lost", [True, False], ids=["disaster", "planned"])
+def test_a_disk_that_was_declared_and_never_made_does_not_keep_its_vm_from_starting(lab: Lab, lost: bool) -> None:
+    """The topology was edited, and the move came before the `up` that would have made the disk."""
+    lab.write(8)
+    lab.protect()
+    document = json.loads(lab.path.read_text())
+    document["vms"]["db"]["disks"]["more"] = {"volume": "vol-1", "size": "4MiB"}
+    lab.path.write_text(json.dumps(document))
+    if lost:
+        lab.lose("site:east")
+
+    outcome = lab.move("west", word="1: power lost at east" if lost else None)
+
+    assert outcome.failures == ()
+    said = "VM db: its disk more was added after the recovery point of the move, and is made anew on west-a"
+    assert said in outcome.remarks
+    assert lab.running() == dict.fromkeys(("db", "app", "web"), "west")
+    assert lab.last("db") == {"db": 8}
+    if lost:
+        lab.heal("site:east")
+        lab.move()
+    assert [(r.name, r.pending) for r in lab.apply() if r.pending] == []
+    assert lab.decide().actions == ()
+
+
 def test_apply_starts_no_vm_whose_restore_was_cut(lab: Lab) -> None:
     """What the VM wrote then was overwritten by the end of the restore, whose safety copy was older."""
     lab.write(8)
