@@ -239,12 +239,12 @@ def _show(paper: Paper, document: Mapping[str, Any], stock: Stock, written: str 
         if len(lonely) > _MANY:
             paper.line(f"and {len(lonely) - _MANY} more (--json lists them all)", indent=4)
     kept: dict[str, dict[str, None]] = {}
-    for vms in stock.vms.values():
-        for vm in vms:
-            if by := stock.protected_by(vm):
-                kept.setdefault(by, {})[vm.name] = None
+    each = stock.each
+    for _, vm in each:
+        if by := stock.protected_by(vm):
+            kept.setdefault(by, {})[vm.name] = None
     for by, names in kept.items():
-        paper.line(f"By {by}: {', '.join(list(names)[:_MANY])}{' ...' if len(names) > _MANY else ''}")
+        paper.line(f"By {by}: {', '.join(sorted(names)[:_MANY])}{' ...' if len(names) > _MANY else ''}")
     others = [(array, v) for array, volumes in stock.volumes.items() for v in volumes if not v.topology]
     if others:
         paper.line("On the arrays beside what is dr's:", "bold")
@@ -254,9 +254,10 @@ def _show(paper: Paper, document: Mapping[str, Any], stock: Stock, written: str 
         )
         if len(others) > _MANY:
             paper.line(f"and {len(others) - _MANY} more (--json lists them all)", indent=4)
-    for name, why in stock.silent.items():
-        paper.bullets([f"{name}: not known: {why}"], "yellow")
-    count, hosts = sum(len(vms) for vms in stock.vms.values()), len(stock.vms)
+    if stock.silent:
+        paper.line("What these have is not known:", "bold yellow")
+        paper.bullets(stock.silent.values(), "yellow")
+    count, hosts = len(each), len(stock.vms)
     found = f"{counted(count, 'VM')} on {counted(hosts, 'host')}"
     paper.line(
         f"{found}; {_protected(len(lonely), count, len(stock.silent))}.",

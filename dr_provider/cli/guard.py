@@ -11,10 +11,10 @@ import typer
 
 from dr_provider.cli.common import Session, command
 from dr_provider.cli.interrupts import careful
-from dr_provider.cli.names import meant
 from dr_provider.cli.paper import Paper
 from dr_provider.model import stopping
 from dr_provider.model.errors import BadInput
+from dr_provider.model.problems import meant
 
 __all__ = ["add"]
 

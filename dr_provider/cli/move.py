@@ -15,8 +15,9 @@ from dr_provider.cli.board import live
 from dr_provider.cli.common import Session, command
 from dr_provider.cli.confirm import ask, must_be_able_to_ask
 from dr_provider.cli.interrupts import careful
-from dr_provider.cli.names import KeepOption, PlanArgument, SiteOption, meant, plan_named, site_named
+from dr_provider.cli.names import KeepOption, PlanArgument, SiteOption, plan_named, site_named
 from dr_provider.model.errors import BadInput, DrError, Refused
+from dr_provider.model.problems import meant
 
 if TYPE_CHECKING:
     from dr_provider.reconcile.decision import Decision, Want

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 
 from dr_provider.cli.common import Common, Session
 from dr_provider.model.errors import BadInput, DrError
-from dr_provider.model.problems import nearest
+from dr_provider.model.problems import meant
 from dr_provider.model.topology import PlanSpec, Topology
 
-__all__ = ["KeepOption", "PlanArgument", "SiteOption", "meant", "plan_named", "site_named", "site_option"]
-
-
-def meant(name: str, known: Iterable[str]) -> str:
-    """What stands behind a wrong name: ` (did you mean shop?)`; nothing where no known one is near."""
-    near = nearest(name, known)
-    return f" (did you mean {near}?)" if near is not None else ""
+__all__ = ["KeepOption", "PlanArgument", "SiteOption", "plan_named", "site_named", "site_option"]
 
 
 def plan_named(session: Session, name: str | None, doing: str) -> PlanSpec:

@@ -10,9 +10,9 @@ from dr_provider.cli import show_drill, show_move
 from dr_provider.cli.common import Session, command
 from dr_provider.cli.confirm import ask, must_be_able_to_ask
 from dr_provider.cli.interrupts import careful
-from dr_provider.cli.names import meant
 from dr_provider.cli.paper import Paper
 from dr_provider.model.errors import BadInput
+from dr_provider.model.problems import meant
 
 if TYPE_CHECKING:
     from dr_provider.reconcile.drills.outcome import DrillOutcome

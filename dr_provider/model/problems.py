@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dr_provider.model.errors import Problem
 
-__all__ = ["Path", "PlacedProblem", "Report", "did_you_mean", "listed", "nearest", "path_text", "show"]
+__all__ = ["Path", "PlacedProblem", "Report", "did_you_mean", "listed", "meant", "nearest", "path_text", "show"]
 
 Path = tuple[str | int, ...]
 """Keys and indices from the top of the document."""
@@ -128,3 +128,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     lower = {n.lower(): n for n in sorted(known, reverse=True)}
     near = difflib.get_close_matches(name[:80].lower(), list(lower), n=1, cutoff=0.6)
     return lower[near[0]] if near else None
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """What stands behind a wrong name: ` (did you mean shop?)`; nothing where no known one is near."""
+    near = nearest(name, known)
+    return f" (did you mean {near}?)" if near is not None else ""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from dr_provider.model.errors import BadInput
+from dr_provider.model.problems import meant
 from dr_provider.model.topology import Topology
 from dr_provider.model.units import duration
 
@@ -45,7 +46,7 @@ def read_words(topology: Topology, get: Callable[[str], object]) -> StackWords:
         faults.append(f"dr:mode: wanted one of {', '.join(_MODES)}, found {mode!r}")
     for key, values in maps.items():
         faults += [
-            f"dr:{key}.{plan}: there is no plan {plan!r} in topology {topology.name}; its plans: {', '.join(sorted(topology.plans))}"
+            f"dr:{key}.{plan}: there is no plan {plan!r} in topology {topology.name}{meant(plan, topology.plans)}; its plans: {', '.join(sorted(topology.plans))}"
             for plan in sorted(values)
             if plan not in topology.plans
         ]
@@ -53,7 +54,9 @@ def read_words(topology: Topology, get: Callable[[str], object]) -> StackWords:
         for plan, site in sorted(maps[key].items()):
             sites = topology.plans[plan].sites if plan in topology.plans else (site,)
             if site not in sites:
-                faults.append(f"dr:{key}.{plan}: {site!r} is not one of the plan's sites: {', '.join(sites)}")
+                faults.append(
+                    f"dr:{key}.{plan}: {site!r} is not one of the plan's sites{meant(site, sites)}: {', '.join(sites)}"
+                )
     for plan, text in sorted(maps["drillExpires"].items()):
         try:
             duration(text)

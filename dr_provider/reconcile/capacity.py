@@ -152,7 +152,7 @@ def _lacking(view: PlanView, active: str, site: str, lacking: Sequence[str], sil
 def array_room(name: str, state: ArrayState | Silent) -> Item:
     """How full an array is, and how much of that retention cannot free."""
     if isinstance(state, Silent):
-        return Item("room", "unknown", f"array {name}: how full it is is not known; it is silent.")
+        return Item("room", "unknown", f"array {name}: it is silent, so nobody can say how full it is.")
     share = 1 - state.used / state.capacity if state.capacity else 0.0
     found = (
         f"array {name}: {about(max(0, state.capacity - state.used))} of {about(state.capacity)} are free ({share:.0%})"

@@ -12,7 +12,7 @@ from dr_provider.arrays.base import Array
 from dr_provider.model import keys
 from dr_provider.model.callout_records import Callouts
 from dr_provider.model.codec import dump, load
-from dr_provider.model.errors import CorruptRecord, DrError, NotReady, Unreachable
+from dr_provider.model.errors import ArrayFull, CorruptRecord, DeviceFault, DrError, NotReady, Unreachable
 from dr_provider.model.records import Claim, Epoch, Guard, Owner
 from dr_provider.model.vm import VmDefinition
 from dr_provider.protection.catalogue import RecoveryPoint
@@ -56,6 +56,8 @@ class Run:
     lines: Lines = field(default_factory=Lines)
     """The run's journal."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _saying: threading.Lock = field(default_factory=threading.Lock)
+    """Of the remarks alone: one may come from within a change of the claim."""
     mapping: dict[tuple[str, str], tuple[Future[None], frozenset[str]]] = field(default_factory=dict)
     """LUNs on their way to a host, by volume and host (`mapping.py`)."""
     _unwatched: list[Future[None]] = field(default_factory=list)
@@ -113,7 +115,7 @@ class Run:
 
     def remark(self, sentence: str) -> None:
         """A sentence for the report and for people who watch."""
-        with self._lock:
+        with self._saying:
             if sentence not in self.remarks:
                 self.remarks.append(sentence)
         self.world.progress(f"plan {self.plan}: {sentence}")
@@ -146,20 +148,29 @@ class Run:
         return tuple(a for a in self.world.topology.plan_arrays(self.plan) if self.view.seen.array(a) is not None)
 
     def write_all(self, key: str, text: str | None, *, must: Iterable[str], but: Iterable[str] = ()) -> None:
-        """Put (None: delete) a record on every array of the plan that answers, but those of `but`; raises where one of `must` cannot."""
-        needed = set(must)
+        """Put (None: delete) a record on every array of the plan that answers, but those of `but`, which have it; raises where one of `must`
+        cannot, and where none takes it. One that is not needed ends nothing, whether it is silent, broken or full."""
+        needed, there = set(must), set(but)
 
-        def write(name: str) -> None:
+        def write(name: str) -> DrError | None:
             try:
                 if text is None:
                     self.array(name).delete_record(key, self.guard)
                 else:
                     self.array(name).put_record(key, text, self.guard)
-            except (Unreachable, NotReady):
+            except (Unreachable, NotReady, DeviceFault, ArrayFull) as error:
                 if name in needed:
                     raise
+                return error
+            return None
 
-        abreast(sorted((set(self.answering()) | needed) - set(but)), write)
+        asked = sorted((set(self.answering()) | needed) - there)
+        faults = [e for e in abreast(asked, write) if e is not None]
+        told = [e for e in faults if isinstance(e, DeviceFault | ArrayFull)]
+        if told and not there and len(faults) == len(asked):
+            raise told[0]
+        for error in told:
+            self.remark(f"left to the next run: {error}")
 
     # -- VMs ----------------------------------------------------------------------------------------
 

@@ -37,10 +37,19 @@ class Stock:
         return f"topology {vm.topology}" if vm.topology else ""
 
     @property
+    def each(self) -> list[tuple[HostSpec, FoundVm]]:
+        """Every VM once: one that dr has defined on several hosts where it runs, else where it was found first."""
+        found: dict[tuple[str, str], tuple[HostSpec, FoundVm]] = {}
+        for host, vms in self.vms.items():
+            for vm in vms:
+                key = (f"topology {vm.topology}" if vm.topology else host, vm.name)
+                if key not in found or vm.running > found[key][1].running:
+                    found[key] = (self.topology.hosts[host], vm)
+        return list(found.values())
+
+    @property
     def unprotected(self) -> list[tuple[HostSpec, FoundVm]]:
-        return [
-            (self.topology.hosts[host], vm) for host, vms in self.vms.items() for vm in vms if not self.protected_by(vm)
-        ]
+        return [(host, vm) for host, vm in self.each if not self.protected_by(vm)]
 
 
 def take_stock(world: World) -> Stock:

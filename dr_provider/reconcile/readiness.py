@@ -328,7 +328,7 @@ def _kept(view: PlanView, what: str, address: str | None) -> Item:
             return Item(
                 what,
                 "unknown",
-                f"Where {_WHAT[what]} is is not known.",
+                f"It is not known where {_WHAT[what]} is kept.",
                 f"Say it in the topology: state: {{{what}: SITE or elsewhere}}.",
             )
         said = (place,)

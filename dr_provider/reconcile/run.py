@@ -30,6 +30,7 @@ from dr_provider.protection import backup
 from dr_provider.protection.pins import write_pins
 from dr_provider.reconcile.actions import perform
 from dr_provider.reconcile.actions.callouts import check as check_callouts
+from dr_provider.reconcile.actions.callouts import lacks as callouts_lack
 from dr_provider.reconcile.actions.claims import choose_anew, declare, give_back
 from dr_provider.reconcile.answering import forget_past_answers
 from dr_provider.reconcile.context import Run
@@ -63,6 +64,8 @@ def decide_plan(world: World, plan: str, want: Want, *, refresh: bool = False) -
     decision = decide(view, want)
     if view.split is not None:
         decision = replace(decision, warnings=(*decision.warnings, *changes_since_fork(world, view)))
+    # The run refuses for it; who only looks may do so on a machine that is not the one that runs it.
+    decision = replace(decision, warnings=(*decision.warnings, *callouts_lack(view, decision)))
     return replace(decision, estimate=estimate(world.topology.name, plan, decision.actions))
 
 

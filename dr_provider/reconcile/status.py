@@ -164,7 +164,7 @@ def degraded_of(view: PlanView) -> tuple[str, ...]:
     if active is None:
         if silent := view.may_know:
             return (
-                f"nothing that answers knows plan {plan}, and {listed(silent)} {'is' if len(silent) == 1 else 'are'} silent, so where it is is not known",
+                f"nothing that answers knows plan {plan}, and {listed(silent)} {'is' if len(silent) == 1 else 'are'} silent, so nobody can say where it is active",
             )
         return (
             f"plan {plan} was never made as far as the arrays that answer know; make it with pulumi up, or dr apply",

@@ -58,6 +58,19 @@ def test_machines_that_no_topology_names(dr: Dr, tmp_path: Path) -> None:
     assert said.out.endswith("3 VMs on 2 hosts; all protected.\n")
 
 
+def test_a_vm_that_is_defined_at_two_sites_is_one_vm(dr: Dr, tmp_path: Path) -> None:
+    lab = Lab(tmp_path / "lab")
+    lab.write(1)
+    lab.protect()
+    lab.move("west")
+    found = dr("discover", "--topology", str(lab.path), "--json").json
+    assert len(found["vms"]) == 6, "each place at which it is defined is listed"
+    assert dr("discover", "--topology", str(lab.path)).out.splitlines() == [
+        "By plan shop: app, db, web",
+        "3 VMs on 4 hosts; all protected.",
+    ]
+
+
 def test_who_is_silent_is_said(dr: Dr, tmp_path: Path) -> None:
     lab = Lab(tmp_path / "lab")
     lab.lose("site:west")
@@ -65,6 +78,7 @@ def test_who_is_silent_is_said(dr: Dr, tmp_path: Path) -> None:
     assert (found.status, sorted(found.json["silent"])) == (0, ["west-1", "west-2", "west-a"])
     said = dr("discover", "--topology", str(lab.path), "--check")
     assert (said.status, "all protected, as far as what answers knows." in said.out) == (1, True)
+    assert "What these have is not known:\n  - host west-1 " in said.out
     lab.lose("site:east")
     assert dr("discover", "--topology", str(lab.path)).out.endswith("0 VMs on 0 hosts; no VM was found.\n")
 
@@ -81,7 +95,10 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_vms_that_nothing_protects_are_named(dr: Dr, topology: Path, found: dict[str, Any]) -> None:
-    found["vms"] = {"east-1": (OURS, MAIL, THEIRS, LEFT)}
+    found["vms"] = {
+        "east-1": (OURS, MAIL, THEIRS, LEFT),
+        "west-1": (replace(OURS, running=False), replace(LEFT, running=False)),
+    }
     found["volumes"] = {"east-a": (FoundVolume("vol-1", "data", 1, 1, "shop-test"), FoundVolume("tank/x", "zvol", GIB))}
     said = dr("discover", "--topology", str(topology))
     assert said.status == 0
@@ -96,7 +113,7 @@ def test_vms_that_nothing_protects_are_named(dr: Dr, topology: Path, found: dict
         "On the arrays beside what is dr's:",
         "array name takes",
         "east-a zvol tank/x 1.0 GiB",
-        "4 VMs on 1 host; 2 protected by nothing.",
+        "4 VMs on 2 hosts; 2 protected by nothing.",
         "dr discover -o FILE writes them as entries of a topology.",
     ]
     assert dr("discover", "--topology", str(topology), "--check").status == 1

@@ -36,7 +36,10 @@ def test_wrong_topologies_and_configs_are_one_error_each_and_change_nothing(proj
     shop.make_stack(activeSites={"shop": "mars", "shoe": "west"}, force={"shop": 1})
     wrong = shop.preview(ok=False)
     assert "dr:activeSites.shop: 'mars' is not one of the plan's sites: east, west" in wrong.text
-    assert "dr:activeSites.shoe: there is no plan 'shoe'" in wrong.text
+    assert (
+        "dr:activeSites.shoe: there is no plan 'shoe' in topology shop-test (did you mean shop?); its plans: shop"
+        in wrong.text
+    )
     assert "dr:force.shop: wanted text, found 1" in wrong.text
     assert "Traceback" not in wrong.text
 

@@ -215,6 +215,7 @@ def test_what_is_known_to_be_missing_is_said_before_anything_is_claimed(
             "c": {"after": "move", "command": ["no-such-program"], "onError": "continue"},
         }
     )
+    before = lab.decide("west")
     with pytest.raises(Refused) as raised:
         lab.move("west")
     assert raised.value.reasons == (
@@ -223,6 +224,8 @@ def test_what_is_known_to_be_missing_is_said_before_anything_is_claimed(
         "or give the callout onError: continue",
         "nothing was claimed",
     )
+    assert (before.warnings, before.refused) == (raised.value.reasons[:-1], ()), "who only looks is told as well"
+    assert lab.decide().warnings == (), "where nothing moves, nobody needs them"
     assert lab.view().claim is None
     assert len(lab.view().history) == 1
 
@@ -604,10 +607,7 @@ def test_an_array_that_cannot_write_down_how_far_they_are_ends_no_move(
     monkeypatch.setattr(Run, "write_all", faulty)
     outcome = lab.move("west")
     assert outcome.failures == ()
-    assert (
-        "how far callouts and prompts are is not on record everywhere: array east-a: a fault of the test"
-        in outcome.remarks
-    )
+    assert "how far callouts and prompts are is on record nowhere: array east-a: a fault of the test" in outcome.remarks
 
 
 def test_an_answer_to_an_earlier_question_is_not_heard(bench: Bench) -> None:

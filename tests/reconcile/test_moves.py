@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dr_provider.arrays.embedded.array import EmbeddedArray
 from dr_provider.model import keys, stopping
-from dr_provider.model.errors import BadInput, LeaseHeld, MoveFailed, Refused, Stopped
+from dr_provider.model.errors import ArrayFull, BadInput, DeviceFault, DrError, LeaseHeld, MoveFailed, Refused, Stopped
 from dr_provider.model.records import Owner
 from dr_provider.reconcile.decision import Want
 from dr_provider.reconcile.drills.begin import start_drill
@@ -68,6 +70,56 @@ def test_a_lost_site_needs_the_word_and_the_refusal_names_the_line(lab: Lab) -> 
     assert point.seal is not None
     assert {level.mark for level in point.seal.levels.values()} == {20}
     assert lab.decide().actions == (), "nothing to do with east still dark"
+
+
+@pytest.mark.parametrize("error", [DeviceFault, ArrayFull])
+def test_an_array_that_is_left_and_takes_no_record_holds_up_no_move(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, error: type[DrError]
+) -> None:
+    """It answers, and its data can be read; a claim, an epoch or a declaration it writes down no more."""
+    put, create, delete = EmbeddedArray.put_record, EmbeddedArray.create_record, EmbeddedArray.delete_record
+    lab.move("east", stack="dr/prod")
+
+    def unless_broken(call: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(self: EmbeddedArray, key: str, *more: Any) -> Any:
+            if self.path.stem == "east-a" and any(f"/{kind}/" in key for kind in ("claim", "epoch", "declared")):
+                raise error("array east-a takes no record")
+            return call(self, key, *more)
+
+        return checked
+
+    with monkeypatch.context() as broken:
+        for name, call in (("put_record", put), ("create_record", create), ("delete_record", delete)):
+            broken.setattr(EmbeddedArray, name, unless_broken(call))
+        outcome = lab.move("west", stack="dr/prod")
+    assert outcome.failures == ()
+    assert lab.running() == everywhere("west")
+    assert set(lab.last().values()) == {33}
+    assert "the move goes on without its claim on array east-a: array east-a takes no record" in outcome.remarks
+    assert "left to the next run: array east-a takes no record" in outcome.remarks
+    again = lab.move()
+    assert again.failures == ()
+    assert lab.view().epochs["east-a"][-1].site == "west"
+    assert lab.decide().actions == ()
+
+
+@pytest.mark.parametrize("broken", [("west-a",), ("east-a", "west-a")])
+def test_where_a_record_is_needed_or_nobody_takes_it_the_run_says_so(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, broken: tuple[str, ...]
+) -> None:
+    put = EmbeddedArray.put_record
+
+    def refuse(self: EmbeddedArray, key: str, *more: Any) -> None:
+        if self.path.stem in broken and "/epoch/" in key:
+            raise DeviceFault(f"array {self.path.stem} takes no record")
+        put(self, key, *more)
+
+    monkeypatch.setattr(EmbeddedArray, "put_record", refuse)
+    with pytest.raises(MoveFailed) as raised:
+        lab.move("west")
+    assert "array west-a takes no record" in raised.value.reasons[0]
+    done = raised.value.reasons[-1].startswith("the move was called off")
+    assert done is (len(broken) == 1), "an end that is on record nowhere is no end"
 
 
 def test_a_past_word_is_void_and_an_unneeded_one_is_ignored(lab: Lab) -> None:

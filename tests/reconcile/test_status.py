@@ -188,12 +188,12 @@ def test_phase(told: Told, changes: dict[str, Any], phase: str) -> None:
         ),
         pytest.param(
             {"epoch": None, "west": False},
-            "nothing that answers knows plan shop, and west-a is silent, so where it is is not known",
+            "nothing that answers knows plan shop, and west-a is silent, so nobody can say where it is active",
             id="who may know it is silent",
         ),
         pytest.param(
             {"epoch": None, "east": False, "west": False},
-            "nothing that answers knows plan shop, and east-a and west-a are silent, so where it is is not known",
+            "nothing that answers knows plan shop, and east-a and west-a are silent, so nobody can say where it is active",
             id="all dark",
         ),
     ],

@@ -12,6 +12,7 @@ from dr_provider.model.callout_specs import PromptSpec
 from dr_provider.model.callouts import Move, render_prompt
 from dr_provider.model.codec import dump, load
 from dr_provider.model.errors import (
+    ArrayFull,
     CorruptRecord,
     DeviceFault,
     DrError,
@@ -29,7 +30,7 @@ from dr_provider.reconcile.decision import Action, Decision
 from dr_provider.reconcile.health import pause
 from dr_provider.reconcile.view import PlanView
 
-__all__ = ["answers_to", "at_end", "callout", "check", "prompt"]
+__all__ = ["answers_to", "at_end", "callout", "check", "lacks", "prompt"]
 
 POLL = 1.0
 """Seconds between two looks for an answer."""
@@ -58,17 +59,20 @@ def callout(run: Run, action: Action) -> str:
     return how
 
 
+def lacks(view: PlanView, decision: Decision) -> tuple[str, ...]:
+    """What would stop the decision's move at a callout, as far as it can be known on this machine without running one: a sentence each."""
+    if not any(action.verb == "claim" for action in decision.actions):
+        return ()
+    due = [action for action in decision.actions if action.verb == "callout" and action.needed]
+    said = (lacking(view.topology, view.spec.name, a.of["name"], _told(view, decision, a)) for a in due)
+    return tuple(
+        f"plan {view.spec.name}: {why}; mend that, or give the callout onError: continue" for why in said if why
+    )
+
+
 def check(view: PlanView, decision: Decision) -> None:
     """Before anything is claimed: what would stop the move, and can be known now. Raises Refused."""
-    said = []
-    if any(action.verb == "claim" for action in decision.actions):
-        for action in decision.actions:
-            if action.verb == "callout" and action.needed:
-                move = _told(view, decision, action)
-                why = lacking(view.topology, view.spec.name, action.of["name"], move)
-                if why:
-                    said.append(f"plan {view.spec.name}: {why}; mend that, or give the callout onError: continue")
-    if said:
+    if said := lacks(view, decision):
         raise Refused((*said, "nothing was claimed"))
 
 
@@ -122,9 +126,9 @@ def _write(run: Run, claim: str, kind: str, change: Callable[[Callouts], Callout
         run.callouts = log
         try:
             run.write_all(keys.callouts_key(run.topology, run.plan), dump(log), must=())
-        except DeviceFault as error:
+        except (ArrayFull, DeviceFault) as error:
             # Without it one that has ended would be run again, which it must bear: no array is so much needed that a move ends for this.
-            run.remark(f"how far callouts and prompts are is not on record everywhere: {error}")
+            run.remark(f"how far callouts and prompts are is on record nowhere: {error}")
 
 
 def _keep(run: Run, action: Action, change: Callable[[Callouts], Callouts]) -> None:

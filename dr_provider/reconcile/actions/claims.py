@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from dr_provider.model import keys
 from dr_provider.model.codec import dump
-from dr_provider.model.errors import DrError, MoveInProgress, NotReady, Unreachable
+from dr_provider.model.errors import ArrayFull, DeviceFault, DrError, MoveInProgress, NotReady, Unreachable
 from dr_provider.model.records import Claim, Declared, Epoch, Split
 from dr_provider.model.units import counted
 from dr_provider.reconcile.abreast import abreast
@@ -76,6 +76,10 @@ def claim(run: Run, action: Action) -> str:
         except (Unreachable, NotReady):
             if name in must:
                 raise
+        except (DeviceFault, ArrayFull) as error:
+            if name in must:
+                raise
+            run.remark(f"the move goes on without its claim on array {name}: {error}")
 
     abreast(run.answering(), put)
     run.claim = made
@@ -325,8 +329,8 @@ def give_back(run: Run, site: str) -> None:
         if state is not None and any(kept.tag == tag for kept in state.reservations):
             try:
                 run.world.fleet.host(host.name).release(tag)
-            except (Unreachable, NotReady):
-                continue
+            except (Unreachable, NotReady, DeviceFault):
+                continue  # every later run of the plan gives it back
 
 
 def record(run: Run, action: Action) -> str:
