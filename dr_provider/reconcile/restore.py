@@ -11,6 +11,7 @@ from dataclasses import replace
 from dr_provider.model import keys, stopping
 from dr_provider.model.codec import dump
 from dr_provider.model.errors import BadInput, MoveInProgress, Refused, Unreachable
+from dr_provider.model.problems import listed
 from dr_provider.model.records import Owner, RestoreRecord
 from dr_provider.protection.catalogue import RecoveryPoint, choose_point
 from dr_provider.reconcile.actions.restoring import hold_tag
@@ -74,7 +75,10 @@ def _point(view: PlanView, vm: str, wish: str) -> RecoveryPoint:
     late = [disk.role for disk in disks_since(point, view.topology.vms[vm])]
     if late:
         raise Refused(
-            (f"VM {vm}: recovery point {point.id} does not hold its disk {', '.join(late)}; choose a newer one",)
+            (
+                f"VM {vm}: recovery point {point.id} is from before its {'disk' if len(late) == 1 else 'disks'} {listed(late)} came into use; "
+                f"choose a newer one (dr points {view.spec.name})",
+            )
         )
     return point
 
