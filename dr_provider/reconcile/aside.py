@@ -24,7 +24,7 @@ from dr_provider.reconcile.resync import at_site, restore_copies
 from dr_provider.reconcile.source import look_at_source
 from dr_provider.reconcile.starts import start_vms
 from dr_provider.reconcile.steps import Steps
-from dr_provider.reconcile.terms import split_refusal, what_is_open
+from dr_provider.reconcile.terms import how_to_finish, split_refusal, what_is_open
 from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.word import ask_for_word, parse_word
 
@@ -208,7 +208,7 @@ def _kept(other: str, keep: str) -> Loss:
 
 
 def _claimed(plan: str, claim: Claim) -> str:
-    return f"plan {plan}: {what_is_open(claim)} is under way (epoch {claim.number}, by {claim.by}); finish it, or call it off with dr abort {plan}"
+    return f"plan {plan}: {what_is_open(claim)} is under way (epoch {claim.number}, by {claim.by}); finish it with {how_to_finish(plan, claim)}, or call it off with dr abort {plan}"
 
 
 def _resolve_steps(

@@ -44,11 +44,16 @@ def not_known(view: PlanView, so: str) -> DrError:
 def split_refusal(view: PlanView) -> Decision:
     assert view.split is not None
     plan, sides = view.spec.name, " and ".join(view.split.sides)
-    much = "both" if len(view.split.sides) == 2 else "all"
-    refusal = (
-        f"plan {plan} is split: {sides} have {much} written since {view.split.fork or 'their fork'}; nothing is moved or resynced. "
-        f"Say which side to keep: dr resolve {plan} --keep SITE ({'the other' if much == 'both' else 'every other'}'s data stays readable as a safety copy)"
-    )
+    much, losers = ("both", "the other") if len(view.split.sides) == 2 else ("all", "every other")
+    kept = f"({losers}'s data stays readable as a safety copy)"
+    claim = view.claim
+    if claim is not None and claim.kind == "resolve":
+        by = f"(epoch {claim.number}, by {claim.by})"
+        way = f"A resolve to {claim.site} is under way {by}: finish it with {how_to_finish(plan, claim)} {kept}, or call it off with dr abort {plan}"
+    else:
+        way = f"Say which side to keep: dr resolve {plan} --keep SITE {kept}"
+    since = view.split.fork or "their fork"
+    refusal = f"plan {plan} is split: {sides} have {much} written since {since}; nothing is moved or resynced. {way}"
     return Decision(plan, "none", authority=None, refused=(refusal,), warnings=view.split.evidence)
 
 

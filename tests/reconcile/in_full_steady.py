@@ -210,6 +210,7 @@ BESIDE: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "resolve: a VM that runs without its disks at the side that is kept": (
         moved(split=split(), twice=["db"], west=replace(ACTIVE, vms={"db": "running", "app": "off"}), east=LEFT), {"goal": "resolve", "site": "west"}),
     "resolve: claimed by the other side": (moved(split=split(), claim=RESOLVE, east=RETURNED), {"goal": "resolve", "site": "east"}),
+    "resolve: claimed, and a run that says nothing of it": (moved(split=split(), claim=RESOLVE, east=RETURNED), {}),
     "resolve: of three sides": (
         view(THREE, epochs_at=TWINS, split=ALL, west=ACTIVE, south=ACTIVE), {"site": "west", "goal": "resolve"}),
     "resolve: claimed, the record gone": (moved(THREE, claim=replace(RESOLVE, from_site="south"), south=RETURNED), {}),

@@ -312,7 +312,9 @@ class Recovery(Play):
         result = self.run("last run", "anna", None, lambda w: run_plan(w, PLAN, Want()))
         self.step(result=result)
         if self.truth.now.view.split is not None:
-            side = self.truth.now.view.split.sides[keep % len(self.truth.now.view.split.sides)]
+            claim, sides = self.truth.now.view.claim, self.truth.now.view.split.sides
+            # One that is under way is finished; the other side is refused meanwhile.
+            side = claim.site if claim is not None and claim.kind == "resolve" else sides[keep % len(sides)]
             result = self.run(
                 "last resolve", "anna", None, lambda w: run_plan(w, PLAN, Want(site=side, goal="resolve"))
             )
