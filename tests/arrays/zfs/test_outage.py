@@ -60,6 +60,9 @@ def test_the_newest_uberblock_of_before_the_start_counts(
     }
     monkeypatch.setattr(outage, "started", lambda: 2000.0)
     assert outage.last_sync(context(answers)) == 1500
+    for start in (2005.9, 2006.2):
+        monkeypatch.setattr(outage, "started", lambda at=start: at)
+        assert outage.last_sync(context(answers)) == 1500, "the import is no write of before the start"
     monkeypatch.setattr(outage, "started", lambda: 900.0)
     assert outage.last_sync(context(answers)) is None, "the ring holds nothing of before any more"
 

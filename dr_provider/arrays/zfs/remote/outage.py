@@ -18,11 +18,13 @@ __all__ = ["last_sync", "started"]
 
 _TIMESTAMP = re.compile(r"^\s*timestamp = (\d+)\b", re.MULTILINE)
 _STATES = ("ONLINE", "DEGRADED")
+_SLACK = 1
 
 
 def last_sync(ctx: Context) -> int | None:
     """Seconds since the epoch, by the array's clock; None: it cannot be known any more, or not by this account."""
-    since = started()
+    # Both are told in whole seconds: what the start itself has written, the import above all, can bear the second before it.
+    since = int(started()) - _SLACK
     for device in _devices(ctx):
         # `-l -u` prints the uberblocks of a label (zfs-fuse 0.7.0 and OpenZFS 2.x, cmd/zdb/zdb.c).
         done = attempt(ctx, ["zdb", "-l", "-u", device])
