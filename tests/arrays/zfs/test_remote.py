@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,51 @@ def test_openzfs_sets_several_properties_at_once(openzfs: OpenZfs) -> None:
     ((zfs, verb, *pairs, one, two),) = openzfs.changes
     assert (zfs, verb, one, two) == ("zfs", "set", "tank/dr/vols/plan/one", "tank/dr/vols/plan/two")
     assert [pair.partition("=")[0] for pair in pairs] == ["dr:records.a1", "dr:records.a2", "dr:records"]
+
+
+@pytest.mark.parametrize("how", ["undisturbed", "its disks are not read in time", "another looks meanwhile"])
+def test_what_the_mount_replays_is_dated_back_whoever_mounts(
+    how: str, openzfs: OpenZfs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a site that returns from a power failure is called written since, and its plan split."""
+    from dr_provider.arrays.zfs.remote import files
+
+    volume = openzfs.volume("one")
+    image, lost_at, mounted, seen = (
+        openzfs.folder / volume.dataset / "luns/db.img",
+        1_700_000_000,
+        list[str](),
+        list[str | None](),
+    )
+    os.utime(image, (lost_at - 60, lost_at - 60))
+
+    def mounts() -> dict[str, str]:
+        return {name: place for name, place in openzfs.mounts().items() if name != volume.dataset or mounted}
+
+    def mount(_ctx: Context, dataset: str) -> None:
+        mounted.append(dataset)
+        os.utime(image)  # the intent log is replayed
+
+    def last_sync(ctx: Context) -> int:
+        if how == "another looks meanwhile" and not seen:
+            seen.append(None)
+            seen.append(files.last_write(ctx, files.opened(ctx, replace(volume))))
+        if how == "its disks are not read in time" and not seen:
+            seen.append(None)
+            raise core.Fault("Unreachable", "zdb did not end in time")
+        return lost_at
+
+    for name, fake in {"mounts": mounts, "mount": mount, "last_sync": last_sync}.items():
+        monkeypatch.setattr(files, name, fake)
+    if how == "its disks are not read in time":
+        with pytest.raises(core.Fault):
+            files.opened(openzfs.ctx, replace(volume))
+    said = files.last_write(openzfs.ctx, files.opened(openzfs.ctx, volume)) or ""
+    assert said == "2023-11-14T22:13:20Z"
+    assert [one for one in seen if one] == ([said] if how == "another looks meanwhile" else [])
+    assert mounted == [volume.dataset]
+    image.write_bytes(b"guest")
+    assert (files.last_write(openzfs.ctx, files.opened(openzfs.ctx, volume)) or "") > said, "a guest's write stays one"
 
 
 def test_a_write_after_the_stamp_is_a_change_and_one_before_it_is_not(openzfs: OpenZfs) -> None:

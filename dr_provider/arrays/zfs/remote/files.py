@@ -13,6 +13,7 @@ import contextlib
 import os
 import random
 import time
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,25 +30,54 @@ _REAL = 1_000_000_000  # seconds; every stamp is below, every real time (from 20
 
 
 def opened(ctx: Context, volume: Volume) -> Volume:
-    """The volume, mounted."""
+    """The volume, mounted, and what its mount wrote dated back: by whoever comes next, where the one that mounted it was cut off between."""
     if volume.mounted is None:
-        began = int(time.time())
+        volume.mounted = mounts().get(volume.dataset)  # another process may have done it by now
+    if volume.mounted is None:
+        if volume.kind == "data":
+            _note_mount(ctx, volume.name)
         mount(ctx, volume.dataset)
         volume.mounted = mounts()[volume.dataset]
         own(ctx, Path(volume.mounted))
-        if volume.kind == "data":
-            _date_back(ctx, volume, began)
+    if volume.kind == "data":
+        _date_back(ctx, volume)
     return volume
 
 
-def _date_back(ctx: Context, volume: Volume, began: int) -> None:
+def _mounting(ctx: Context, name: str) -> Path:
+    """Holds when the mount began, from before it until its writes are dated back."""
+    return folder(ctx) / "mounting" / name
+
+
+def _note_mount(ctx: Context, name: str) -> None:
+    noted = _mounting(ctx, name)
+    draft = noted.parent / f".{uuid.uuid4().hex}"
+    try:
+        noted.parent.mkdir(exist_ok=True)
+        draft.write_text(f"{int(time.time())}\n")
+        with contextlib.suppress(FileExistsError):  # nothing was offered since an earlier mount that was cut off
+            os.link(draft, noted)
+        draft.unlink()
+    except OSError as error:
+        raise fault_of_os(ctx, error, f"noting that volume {name} is mounted") from error
+
+
+def _date_back(ctx: Context, volume: Volume) -> None:
     """What the mount itself has written are writes of before the array went down: nothing of an unmounted volume is offered to anybody.
     Where their time cannot be told any more, they keep that of the mount, which errs on the careful side (a split instead of a safety copy)."""
+    noted = _mounting(ctx, volume.name)
+    try:
+        began = int(noted.read_text())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise fault_of_os(ctx, error, f"looking when volume {volume.name} was mounted") from error
     replayed = [lun for lun, at in _times(ctx, volume).items() if at >= began]
     known = last_sync(ctx) if replayed else None
     if known is not None:
         for lun in replayed:
             _set(ctx, volume, lun, known)
+    noted.unlink(missing_ok=True)
 
 
 def _times(ctx: Context, volume: Volume) -> dict[str, int]:
@@ -125,6 +155,8 @@ def note_written(ctx: Context, volume: Volume) -> None:
 def forget(ctx: Context, name: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         _notes(ctx, name).unlink()
+    with contextlib.suppress(FileNotFoundError):
+        _mounting(ctx, name).unlink()
 
 
 def last_write(ctx: Context, volume: Volume) -> str | None:
