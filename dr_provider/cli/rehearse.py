@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from dr_provider.cli.common import Session, command
 from dr_provider.cli.paper import Paper, span
 from dr_provider.model import keys
 from dr_provider.model.errors import BadInput, DrError
+from dr_provider.model.scratch import scratch
 
 if TYPE_CHECKING:
     from dr_provider.model.state import Observation
@@ -72,8 +72,8 @@ def rehearse(
 @contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
     if keep is None:
-        with tempfile.TemporaryDirectory(prefix="dr-rehearsal-") as name:
-            yield Path(name)
+        with scratch("rehearsal") as folder:
+            yield folder
         return
     try:
         keep.mkdir(parents=True, exist_ok=True)

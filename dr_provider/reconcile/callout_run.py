@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from dr_provider.model import credentials
 from dr_provider.model.callout_specs import CalloutSpec
 from dr_provider.model.callouts import Move, Rendered, render_callout
 from dr_provider.model.errors import BadInput, DrError, Stopped
+from dr_provider.model.scratch import scratch
 from dr_provider.model.topology import Topology
 from dr_provider.model.units import format_duration
 from dr_provider.reconcile.child import Ended, Mask, run_child
@@ -90,8 +89,8 @@ def _secrets(name: str, rendered: Rendered) -> dict[str, str]:
 
 def _once(spec: CalloutSpec, rendered: Rendered, environment: Mapping[str, str], mask: Mask) -> Ended:
     # A folder of its own: for its script, and for whatever it leaves where it stands.
-    with tempfile.TemporaryDirectory(prefix="dr-callout-", ignore_cleanup_errors=True) as made:
-        folder, command = Path(made), list(rendered.command)
+    with scratch("callout") as folder:
+        command = list(rendered.command)
         if rendered.script is not None:
             script = folder / "script"
             script.write_text(rendered.script, encoding="utf-8")

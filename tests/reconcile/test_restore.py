@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,19 @@ def test_wrong_words_change_nothing(lab: Lab, vm: str, wish: str | None, host: s
     with pytest.raises(BadInput, match=sentence):
         restore_in_place(lab.world(), vm, wish or first(lab), host)
     assert lab.view().restores == {}
+
+
+def test_a_point_from_before_a_disk_is_refused(lab: Lab) -> None:
+    document, point = json.loads(lab.path.read_text()), first(lab)
+    for role in ("more", "logs"):
+        document["vms"]["db"]["disks"][role] = {"volume": "vol-1", "size": "4MiB"}
+    lab.path.write_text(json.dumps(document))
+    lab.apply()
+    with pytest.raises(Refused) as raised:
+        restore_in_place(lab.world(), "db", point)
+    assert raised.value.reasons == (
+        f"VM db: recovery point {point} is from before its disks logs and more came into use; choose a newer one (dr points shop)",
+    )
 
 
 def test_under_a_claim_or_a_split_nothing_is_restored(lab: Lab) -> None:

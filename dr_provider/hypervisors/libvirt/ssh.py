@@ -6,9 +6,7 @@ libvirt runs one program for a `qemu+ssh` URI (`?command=`), so the options stan
 from __future__ import annotations
 
 import shlex
-import shutil
 import subprocess
-import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from dr_provider.model.errors import BadInput, Unreachable
+from dr_provider.model.scratch import Scratch
 
 __all__ = ["Ssh", "is_local", "over_ssh", "through"]
 
@@ -70,9 +69,9 @@ class Ssh:
 
     def program(self) -> Path:
         """An executable file that is this ssh, in a folder that only we can read; it goes with the process."""
-        folder = Path(tempfile.mkdtemp(prefix="dr-ssh-"))
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        path = folder / "ssh"
+        folder = Scratch("ssh")
+        weakref.finalize(self, folder.remove)
+        path = folder.path / "ssh"
         path.write_text(f'#!/bin/sh\nexec {shlex.join(self.words())} "$@"\n', encoding="utf-8")
         path.chmod(0o700)
         return path
