@@ -43,13 +43,18 @@ def left_by_a_killed_process() -> Path:
     return left
 
 
-def test_it_is_ours_alone_and_goes_with_its_work() -> None:
-    with pytest.raises(ZeroDivisionError), scratch("test") as folder:
+def fail(folder: Path) -> None:
+    (folder / "file").write_text("x", encoding="utf-8")
+    raise OSError("a fault of the test")
+
+
+def test_it_is_ours_alone_and_goes_with_its_work_however_that_ends(within: Path) -> None:
+    with scratch("test") as folder:
         assert folder.name.startswith("dr-test-")
         assert folder.stat().st_mode & 0o777 == 0o700
-        (folder / "file").write_text("x", encoding="utf-8")
-        _ = 1 / 0
-    assert not folder.exists()
+    with pytest.raises(OSError, match="a fault of the test"), scratch("test") as folder:
+        fail(folder)
+    assert list(within.iterdir()) == []
 
 
 def test_what_a_killed_process_left_goes_when_the_next_is_made(within: Path) -> None:
