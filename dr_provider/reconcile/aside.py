@@ -19,10 +19,10 @@ from dr_provider.reconcile.identity import others_volumes
 from dr_provider.reconcile.late import add_late, as_if_there, late_volumes
 from dr_provider.reconcile.repair import decide_repair, fence_mapped, hold_still, look_at_stale
 from dr_provider.reconcile.restart import evict
-from dr_provider.reconcile.restoring import end_void
+from dr_provider.reconcile.restoring import plan_restores
 from dr_provider.reconcile.resync import at_site, restore_copies
 from dr_provider.reconcile.source import look_at_source
-from dr_provider.reconcile.starts import start_vms
+from dr_provider.reconcile.starts import add_starts, start_vms
 from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.terms import how_to_finish, split_refusal, what_is_open
 from dr_provider.reconcile.view import PlanView
@@ -244,8 +244,9 @@ def _resolve_steps(
     came = late_volumes(view, keep)
     late = add_late(view, came, keep, steps, after=[commit], last=steps.ids("stop", "fence"))
     view = as_if_there(view, came, keep)
-    end_void(view, steps, after=[commit])
     evicted = evict(view, keep, steps, after=[commit])
-    starts, _ = start_vms(view, keep, steps, after=[commit], last=evicted, late=late)
+    start_vms(view, keep, steps, after=[commit], last=evicted, late=late)
+    hosts, first, _ = plan_restores(view, keep, steps, after=[commit])
+    starts = add_starts(view, hosts, steps, after=[commit], last=evicted, first=first)
     restore_copies(view, keep, view.others(keep), steps, after=[commit], last=[*starts, *late.values()], anew=True)
     return steps.done()

@@ -95,7 +95,7 @@ def decide_repair(view: PlanView, want: Want) -> Decision:
             restart=restart,
             late=late,
         )
-        hosts, first, waits = plan_restores(view, active, steps, after=before)
+        hosts, first, waits = plan_restores(view, active, steps, after=before, split=written)
         starts = add_starts(view, hosts, steps, after=before, first=first)
         degraded += waits
     notes: list[str] = []

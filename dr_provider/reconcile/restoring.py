@@ -4,7 +4,8 @@ Invariants:
 1. The record of a restore stands before anything is stopped and goes when all disks are set back: in between the VM is not started, and
    whichever run comes next finishes it.
 2. What the disks hold is kept as a safety copy of their volume before a byte of them changes; only the VM's own LUNs change.
-3. A restore is void once its plan has moved: it was meant for the data of its epoch.
+3. A restore is void once its plan has moved: it was meant for the data of before. A resolve that keeps its side moves nothing, and goes on
+   with it: the VM's disks may be set back in part.
 """
 
 from __future__ import annotations
@@ -16,19 +17,21 @@ from dr_provider.model.records import RestoreRecord
 from dr_provider.model.topology import VmSpec
 from dr_provider.reconcile.placement import place
 from dr_provider.reconcile.restart import may_run_unseen
+from dr_provider.reconcile.standing import arrival
 from dr_provider.reconcile.steps import Steps
 from dr_provider.reconcile.view import PlanView
 
 __all__ = ["end_void", "kept_as", "open_restores", "plan_restores", "record_array", "unfinished"]
 
 
-def open_restores(view: PlanView) -> dict[str, RestoreRecord]:
-    """The restores under way, by VM."""
-    epoch = view.epoch
+def open_restores(view: PlanView, site: str | None = None) -> dict[str, RestoreRecord]:
+    """The restores under way at a site (the active one, unless it is said), by VM."""
+    at = site or view.active
+    moved = arrival(view, at) if at is not None else None
     return {
         vm: record
         for vm, record in sorted(view.restores.items())
-        if epoch is not None and (record.site, record.epoch) == (epoch.site, epoch.number) and vm in view.spec.members
+        if record.site == at and record.epoch >= (moved.number if moved else 0) and vm in view.spec.members
     }
 
 
@@ -62,19 +65,23 @@ def unfinished(view: PlanView) -> list[str]:
 
 
 def plan_restores(
-    view: PlanView, site: str, steps: Steps, *, after: Iterable[str]
+    view: PlanView, site: str, steps: Steps, *, after: Iterable[str], split: bool = False
 ) -> tuple[dict[str, str], dict[str, list[str]], list[str]]:
-    """The steps that set VMs back, up to their start: hosts by VM, what each start waits for, and sentences on those that must wait."""
+    """The steps that set VMs back, up to their start: hosts by VM, what each start waits for, and sentences on those that must wait.
+
+    `split`: another side may still be the one that is kept, so that a restore there is not ended.
+    """
     hosts: dict[str, str] = {}
     ended: dict[str, list[str]] = {}
     said: list[str] = []
-    wait, under_way = list(after), open_restores(view)
+    wait, under_way = list(after), open_restores(view, site)
     for vm, record in sorted(view.restores.items()):
         spec = view.topology.vms.get(vm)
         if spec is None:
             continue  # its record goes with the array's
         if vm not in under_way:
-            _end_void(vm, record, steps, wait)
+            if not split or record.site == site:
+                _end_void(vm, record, steps, wait)
             continue
         host, why = _host(view, site, spec, record)
         why = why or _cannot(view, site, spec, record)

@@ -197,7 +197,7 @@ def not_running(
     missing: list[VmSpec] = []
     lost: list[VmSpec] = []
     said: list[str] = []
-    restoring = open_restores(view)
+    restoring = open_restores(view, site)
     for vm in view.vms:
         if vm.name in restoring:
             continue  # it is started when its disks are set back
@@ -229,7 +229,7 @@ def _gone(view: PlanView, vm: VmSpec, site: str) -> str:
     if (known is not None and view.runs_at(known)) or may_run_unseen(view, vm, site) or view.never_made("vm", vm.name):
         return ""
     lost = any(view.volume(name, site) is None for name in vm.volumes())
-    if not lost and vm.name not in open_restores(view):
+    if not lost and vm.name not in open_restores(view, site):
         lost = any(is_lost(view, vm, disk, site) for disk in vm.disks)
     return _lacking(view, vm, site) if lost else ""
 

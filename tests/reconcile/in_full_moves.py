@@ -203,6 +203,9 @@ MOVES: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "a restore open, disaster": (view(records=restoring(), silent=["east-1", "east-2"]), {"site": "west"}),
     "a restore open, claimed": (view(records=restoring(), claim=claim()), {}),
     "a restore that is void": (moved(records=restoring()), {}),
+    "a restore of a side that was written since": (moved(east=replace(RETURNED, last_write=minute(250)), records=restoring()), {}),
+    "a restore that is void, and a side that was written since": (
+        moved(east=replace(RETURNED, last_write=minute(250)), epochs=(epoch(), epoch(2, "west", point=P2.id)), records=restoring("west-a", site="west")), {}),
     "a restore of a VM that left the topology": (view(records=restoring(vm="gone")), {}),
     "a restore on another host": (view(records=restoring(host="east-2")), {}),
     "a restore on a host that is silent": (view(east=replace(ACTIVE, vms="off"), records=restoring(host="east-2"), silent=["east-2"]), {}),

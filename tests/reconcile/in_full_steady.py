@@ -211,6 +211,12 @@ BESIDE: dict[str, tuple[PlanView, dict[str, Any]]] = {
         moved(split=split(), twice=["db"], west=replace(ACTIVE, vms={"db": "running", "app": "off"}), east=LEFT), {"goal": "resolve", "site": "west"}),
     "resolve: claimed by the other side": (moved(split=split(), claim=RESOLVE, east=RETURNED), {"goal": "resolve", "site": "east"}),
     "resolve: claimed, and a run that says nothing of it": (moved(split=split(), claim=RESOLVE, east=RETURNED), {}),
+    "resolve: a restore open at the side that is kept": (
+        moved(split=split(), east=RETURNED, records=restoring("west-a", site="west", epoch=2)), {"goal": "resolve", "site": "west"}),
+    "resolve: a restore open at the other side": (
+        moved(split=split(), east=RETURNED, records=restoring("west-a", site="west", epoch=2)), {"goal": "resolve", "site": "east"}),
+    "resolve: a restore from before the side was left": (
+        moved(split=split(), east=RETURNED, records=restoring(), epochs=(epoch(), epoch(2, "west", point=P2.id), epoch(3, point=P2.id))), {"goal": "resolve", "site": "east"}),
     "resolve: of three sides": (
         view(THREE, epochs_at=TWINS, split=ALL, west=ACTIVE, south=ACTIVE), {"site": "west", "goal": "resolve"}),
     "resolve: claimed, the record gone": (moved(THREE, claim=replace(RESOLVE, from_site="south"), south=RETURNED), {}),

@@ -220,6 +220,38 @@ def test_a_restore_is_void_once_the_plan_has_moved(lab: Lab) -> None:
 # -- refused ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("at", "keep", "last"),
+    [("east", "east", 84), ("east", "west", 84), ("west", "west", 84), ("west", "east", 97)],
+)
+def test_a_resolve_goes_on_with_the_restore_of_the_side_that_it_keeps(lab: Lab, at: str, keep: str, last: int) -> None:
+    """East is cut off, goes on writing, and comes back; at one side db was about to be set back. It starts there as of the point, and at
+    the other side, where that restore is void, as it was."""
+    point = lab.view().points[-1].id
+
+    def restored() -> None:
+        assert killed_at(lambda: restore_in_place(lab.world(), "db", point), "set-back:vol-1.db", "before")
+
+    if at == "east":
+        restored()
+    lab.lose("site:east", running=True)
+    lab.move("west", word="1: east is cut off")
+    if at == "west":
+        restored()
+    lab.bench.write("web", 3, "east")
+    lab.heal("site:east")
+    lab.move()
+    assert lab.view().split is not None
+
+    outcome = lab.move(keep, goal="resolve")
+
+    assert outcome.failures == ()
+    assert lab.running() == dict.fromkeys(("db", "app", "web"), keep)
+    assert lab.last("db") == {"db": last}
+    assert lab.view().restores == {}
+    assert lab.decide().actions == ()
+
+
 def test_a_point_at_another_site_only_is_named_with_its_sites(lab: Lab) -> None:
     point = first(lab)
     array = lab.world().fleet.array("east-a")
