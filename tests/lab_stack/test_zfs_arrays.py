@@ -189,6 +189,36 @@ def test_the_end_of_a_transfer_cut_at_any_command_is_completed_by_its_repetition
         pair.b.close()
 
 
+def held(pair: ZfsPair) -> dict[str, tuple[bool, bool]]:
+    """Of each snapshot of volume shop: whether a tag stands on it, and whether zfs's own hold does."""
+    dataset = pair._dataset(pair.machine("a"), "shop")[0]
+    said = pair.machine("a").exec(["zfs", "get", "-rHp", "-o", "name,property,value", "dr:holds,userrefs", dataset]).out
+    told: dict[str, dict[str, str]] = {}
+    for line in said.splitlines():
+        full, key, value = line.split("\t")
+        told.setdefault(full, {})[key] = value
+    return {
+        full.partition("@")[2]: (row["dr:holds"] != "-", row["userrefs"] != "0")
+        for full, row in told.items()
+        if "@" in full
+    }
+
+
+@pytest.mark.parametrize("die", [0, 1])
+def test_a_tag_stands_on_a_hold_of_zfs_wherever_its_call_is_cut(pair: ZfsPair, die: int) -> None:
+    history(pair, clones=False)
+    hold: dict[str, object] = {"op": "hold", "args": {"snapshots": {"shop": "s2"}, "tag": "kept"}}
+    release: dict[str, object] = {"op": "release", "args": {"volumes": ["shop"], "tag": "kept"}}
+    assert pair.inside(pair.a, {**hold, "die": die})[0] == 9
+    assert held(pair)["s2"] == (False, die > 0)
+    assert pair.inside(pair.a, hold) == (0, "2\n")
+    assert held(pair) == {"s1": (False, False), "s2": (True, True), "s3": (False, False)}
+    assert pair.inside(pair.a, {**release, "die": die})[0] == 9
+    assert held(pair)["s2"] == (True, die == 0)
+    assert pair.inside(pair.a, release) == (0, "2\n")
+    assert set(held(pair).values()) == {(False, False)}
+
+
 def by_hand(pair: ZfsPair, *words: str) -> None:
     """What an administrator does on the second array, right after a call of ours and through none."""
     pair.b.put_volume_records(["shop"], "noted", words[0])

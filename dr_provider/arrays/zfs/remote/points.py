@@ -171,23 +171,24 @@ def need_point(ctx: Context, volume: Volume, known: Points, name: str) -> Point:
 
 
 def set_holds(ctx: Context, wanted: Sequence[tuple[Point, list[str]]]) -> None:
-    """Give snapshots these tags. A hold of zfs itself stands on each that has one, against a `zfs destroy` by hand."""
+    """Give snapshots these tags. A hold of zfs itself stands on each that has one, against a `zfs destroy` by hand. It comes before the first
+    tag, for nobody would see that it lacks; and goes before the last, so that what a call that is cut leaves of it is let go with the tag."""
     fresh = [point.full for point, tags in wanted if tags and not point.holds]
     free = [point.full for point, tags in wanted if point.holds and not tags]
     if free:
         release(ctx, free)
         zfs(ctx, "inherit", HOLDS, *free)
+    if fresh:
+        words = ["zfs", "hold", TAG, *fresh]
+        done = attempt(ctx, words)
+        if done.status != 0 and "tag already exists" not in done.err:
+            raise fault_of(ctx, words, done)
     by_tags: dict[str, list[str]] = {}
     for point, tags in wanted:
         if tags and tags != point.holds:
             by_tags.setdefault(",".join(tags), []).append(point.full)
     for text, names in by_tags.items():
         assign(ctx, [(HOLDS, text)], names)
-    if fresh:
-        words = ["zfs", "hold", TAG, *fresh]
-        done = attempt(ctx, words)
-        if done.status != 0 and "tag already exists" not in done.err:
-            raise fault_of(ctx, words, done)
 
 
 def release(ctx: Context, fulls: Sequence[str]) -> None:
