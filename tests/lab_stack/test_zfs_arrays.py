@@ -15,6 +15,7 @@ from dr_provider.arrays.zfs.calls import owner_words
 from dr_provider.model import keys
 from dr_provider.model.errors import Busy, Conflict, NoCommonSnapshot, NotFound, NotReady
 from dr_provider.model.state import ArrayState, VolumeState
+from lab.run import wait_for
 from tests.lab_stack.zfs_pair import ZfsPair
 from tests.support.arrays import OWNER
 
@@ -217,6 +218,23 @@ def test_a_tag_stands_on_a_hold_of_zfs_wherever_its_call_is_cut(pair: ZfsPair, d
     assert held(pair)["s2"] == (True, die == 0)
     assert pair.inside(pair.a, release) == (0, "2\n")
     assert set(held(pair).values()) == {(False, False)}
+
+
+def test_a_connection_between_arrays_stands_for_as_long_as_the_session_and_no_longer(copied: ZfsPair) -> None:
+    def commands(which: str) -> list[str]:
+        return copied.machine(which).exec(["ps", "-eww", "-o", "args"]).out.splitlines()
+
+    def standing() -> list[str]:
+        masters = [words for words in commands("a") if "ControlMaster=yes" in words]
+        return [*masters, *(words for words in commands("b") if words == "cat")]
+
+    wait_for(
+        lambda: len(standing()) == 2,
+        within=20,
+        otherwise=lambda: f"wanted a master and what holds it, found {standing()}",
+    )
+    copied.a.close()
+    wait_for(lambda: not standing(), within=30, otherwise=lambda: f"still there: {standing()}")
 
 
 def by_hand(pair: ZfsPair, *words: str) -> None:

@@ -3,9 +3,13 @@ with sessions that answer by script, and OpenZFS by transcripts of what it docum
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import socket
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +24,7 @@ from dr_provider.arrays.zfs import ZfsArray
 from dr_provider.arrays.zfs import transfer as ways
 from dr_provider.arrays.zfs.remote import resume
 from dr_provider.arrays.zfs.remote.core import Context, Done, Fault, Memory
-from dr_provider.arrays.zfs.remote.hop import Shared, hop_words, never_connected, sweep
+from dr_provider.arrays.zfs.remote.hop import Shared, ended, hop_words, never_connected, sweep
 from dr_provider.arrays.zfs.remote.transfer import direct, send_words
 from dr_provider.model.errors import (
     ArrayFull,
@@ -389,6 +393,54 @@ def test_who_waits_for_a_connection_hears_why_there_is_none_without_trying_again
     assert tried == [1]
     shared.master(to, {}, 5.0)
     assert tried == [1, 1], "whoever comes later tries anew"
+
+
+def holding(shared: Shared) -> subprocess.Popen[bytes]:
+    (standing,) = shared._standing.values()
+    return standing._holder
+
+
+def test_a_connection_is_held_until_it_is_found_dead_and_its_name_is_never_used_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("fake_ssh.py")} {tmp_path} "$@"\n')
+    ssh.chmod(0o755)
+    sockets = tmp_path / "sockets"
+    sockets.mkdir()
+    monkeypatch.setattr("dr_provider.arrays.zfs.remote.hop.private_folder", lambda: sockets)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    to = {"host": "west-a", "user": None, "port": None}
+    shared = Shared()
+    first, said = shared.master(to, environment, 5.0)
+    assert first is not None, said
+    assert shared.master(to, environment, 5.0) == (first, "")
+    holder = holding(shared)
+    assert ended(holder, 0.2) is None
+    assert holder.args == hop_words(to, ["cat"], 5.0, master=first)
+    shared.lost(first)
+    assert (holder.poll(), first.exists()) == (-signal.SIGKILL, False)
+    shared.lost(first)
+    second, _ = shared.master(to, environment, 5.0)
+    assert second not in (None, first)
+    assert [json.loads(line)[-1] for line in log.read_text().splitlines()].count("west-a") == 2
+    holder = holding(shared)
+    assert holder.stdin is not None
+    holder.stdin.close()  # as it does at this program's end
+    assert ended(holder, 10.0) == 0
+
+
+@pytest.mark.parametrize("pidfd", [True, False])
+def test_a_process_that_ends_is_heard_of(pidfd: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not pidfd:
+        monkeypatch.delattr(os, "pidfd_open")
+    with subprocess.Popen(["sh", "-c", "read word; exit 7"], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert ended(process, 0.05) is None
+        process.stdin.close()
+        assert ended(process, 10.0) == 7
+        assert ended(process, 0.0) == 7
 
 
 def test_openzfs_sends_compressed_and_goes_on_from_its_token() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
+import select
 import shlex
 import socket
 import subprocess
@@ -14,13 +14,17 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Shared", "fast_ciphers", "hop_words", "never_connected", "private_folder", "reaches", "sweep"]
+__all__ = ["Shared", "ended", "fast_ciphers", "hop_words", "never_connected", "private_folder", "reaches", "sweep"]
 
 # sun_path is 108 bytes, and OpenSSH makes the socket under a temporary name that is 17 longer.
 _LONGEST = 90
 _LINGER = 10  # seconds that a shared connection stays without a channel
+
+if TYPE_CHECKING:
+    Target = tuple[str | None, str, int | None]
+    """User, host and port of another array."""
 
 
 def fast_ciphers() -> list[str]:
@@ -67,6 +71,24 @@ def sweep(folder: Path) -> None:
                 continue  # it went by itself, or it is busy
 
 
+def ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """The status of a process as soon as it has one, for subprocess looks again after up to 0.05 s only; None: it does not end in this time."""
+    if process.poll() is None:
+        try:
+            file = os.pidfd_open(process.pid)
+        except (AttributeError, OSError):  # a Python before 3.9, a Linux before 5.3, or no Linux
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(seconds)
+        else:
+            try:
+                poll = select.poll()
+                poll.register(file, select.POLLIN)
+                poll.poll(seconds * 1000)
+            finally:
+                os.close(file)
+    return process.poll()
+
+
 def hop_words(
     to: Mapping[str, Any], command: Sequence[str], connect_timeout: float, *, master: Path | None = None
 ) -> list[str]:
@@ -92,11 +114,13 @@ def _place(to: Mapping[str, Any]) -> list[str]:
 
 
 class Shared:
-    """Shared connections to other arrays: many small transfers cost one handshake. Each ends some seconds after its last channel."""
+    """Shared connections to other arrays: a handshake takes longer than a small transfer. Each stands for as long as this program lives, and ends
+    some seconds after it, whatever it ended by."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._failed: dict[Path, tuple[float, str]] = {}
+        self._standing: dict[Target, _Standing] = {}
+        self._failed: dict[Target, tuple[float, str]] = {}
         """When the last attempt ended, on the monotonic clock, and why it did."""
 
     def master(self, to: Mapping[str, Any], environment: Mapping[str, str], seconds: float) -> tuple[Path | None, str]:
@@ -104,20 +128,27 @@ class Shared:
         folder = private_folder()
         if folder is None:
             return None, ""
-        word = f"{socket.gethostname()} {os.getpid()} {to.get('user')} {to['host']} {to.get('port')}"
-        path = folder / hashlib.sha256(word.encode()).hexdigest()[:12]
+        target = (to.get("user"), to["host"], to.get("port"))
         came = time.monotonic()
         if not self._lock.acquire(timeout=seconds + 2.0):
             return None, ""  # others wait for connections, one after the other: this one tries by itself
         try:
-            if path.is_socket():
-                return path, ""
-            ended, said = self._failed.get(path, (0.0, ""))
-            if ended < came:  # else it was for this one as well
-                sweep(folder)
-                said = self._start(path, to, environment, seconds)
-                self._failed[path] = time.monotonic(), said
-            return (None, said) if said else (path, "")
+            standing = self._standing.get(target)
+            if standing is not None and standing.path.is_socket():
+                return standing.path, ""
+            ended, said = self._failed.get(target, (0.0, ""))
+            if ended >= came:
+                return None, said  # it was for this one as well
+            self._let_go(target)
+            sweep(folder)
+            # Never a name that was used before: one that is given up removes its socket when it comes to its end.
+            path = folder / os.urandom(6).hex()
+            said = self._start(path, to, environment, seconds)
+            self._failed[target] = time.monotonic(), said
+            if said:
+                return None, said
+            self._standing[target] = _Standing(path, hop_words(to, ["cat"], seconds, master=path), environment)
+            return path, ""
         finally:
             self._lock.release()
 
@@ -133,13 +164,10 @@ class Shared:
                 env=environment,
                 start_new_session=True,
             )
-            try:
-                status: int | None = process.wait(seconds + 1.0)
-            except subprocess.TimeoutExpired:
+            status = ended(process, seconds + 1.0)
+            if status is None:
                 process.kill()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(1.0)
-                status = None
+                ended(process, 1.0)
             stderr.seek(0)
             said = stderr.read().decode(errors="replace").strip()
         if status == 0:
@@ -148,7 +176,36 @@ class Shared:
 
     def lost(self, path: Path) -> None:
         """Use it no more: it was found dead."""
-        path.unlink(missing_ok=True)
+        with self._lock:
+            for target, standing in list(self._standing.items()):
+                if standing.path == path:
+                    self._let_go(target)
+
+    def _let_go(self, target: Target) -> None:
+        standing = self._standing.pop(target, None)
+        if standing is not None:
+            standing.let_go()
+
+
+class _Standing:
+    """A connection that stands, by its socket. A channel holds it, to a far `cat`, which ends with its stdin: that closes with this program."""
+
+    def __init__(self, path: Path, words: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.path = path
+        self._holder = subprocess.Popen(
+            list(words),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+
+    def let_go(self) -> None:
+        """It takes no more channels, and ends after its last."""
+        self.path.unlink(missing_ok=True)
+        self._holder.kill()
+        self._holder.communicate()
 
 
 # What OpenSSH says where it did not come to the point of running the far command.

@@ -18,7 +18,7 @@ from typing import IO, Any
 from . import arrivals, landings, resume
 from .core import Context, Done, Fault, command, environment, fault_of, op
 from .datasets import catalog, need_volume
-from .hop import Shared, hop_words, reaches
+from .hop import Shared, ended, hop_words, reaches
 from .listing import values
 from .meta import changing, reading, ready, taking
 from .points import Points, need_point, points
@@ -166,10 +166,8 @@ def direct(
         with contextlib.suppress(BrokenPipeError):
             receiver.process.stdin.close()
         until = time.monotonic() + idle + _TAIL
-        while receiver.process.poll() is None and not ctx.cancelled() and time.monotonic() < until:
+        while ended(receiver.process, _PAUSE) is None and not ctx.cancelled() and time.monotonic() < until:
             ctx.emit(moved)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                receiver.process.wait(_PAUSE)
         if ctx.cancelled():
             raise Fault("Stopped", f"{ctx.where}: the transfer was stopped after {moved} bytes")
         return {"moved": moved, "send": sender.end(), "receive": receiver.end()}
@@ -195,15 +193,11 @@ class _Process:
 
     def end(self, wait: float = 2.0) -> tuple[int | None, str]:
         """Wait a little, then kill it; status and last words."""
-        status: int | None
-        try:
-            status = self.process.wait(wait)
-        except subprocess.TimeoutExpired:
-            status = None
+        status = ended(self.process, wait)
+        if status is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(1.0)
+            ended(self.process, 1.0)
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):
