@@ -14,6 +14,7 @@ from dr_provider.cli.common import Session, command
 from dr_provider.cli.names import PlanArgument, plan_named
 from dr_provider.cli.paper import Paper, ago, span
 from dr_provider.model.errors import BadInput
+from dr_provider.model.problems import listed
 
 if TYPE_CHECKING:
     from dr_provider.reconcile.reports.kept import Kept
@@ -103,7 +104,10 @@ def _near(name: str, known: list[str]) -> list[str]:
 
 
 def _silent(kept: Kept) -> str:
-    return f" ({', '.join(kept.silent)} does not answer, and may know of more)" if kept.silent else ""
+    if not kept.silent:
+        return ""
+    said = "does not answer" if len(kept.silent) == 1 else "do not answer"
+    return f" ({listed(kept.silent)} {said}, and may know of more)"
 
 
 def _write(file: Path, text: str) -> None:

@@ -48,7 +48,8 @@ def decide_create(view: PlanView, want: Want) -> Decision:
         )
     if want.site is not None and want.site != home:
         return decision.with_refusal(
-            f"plan {plan} is new: it starts at its home {home}; set dr:activeSites.{plan} to {home} (or leave the line out) and move it afterwards"
+            f"plan {plan} is not made yet, and is made at its home {home} first: run dr apply, or set dr:activeSites.{plan} to {home} "
+            f"(or leave the line out) and run pulumi up; then move it"
         )
     if not want.adopt and (others := others_volumes(view)):
         return decision.with_refusal(*others)

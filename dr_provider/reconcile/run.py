@@ -85,7 +85,7 @@ def run_plan(world: World, plan: str, want: Want, *, decided: Callable[[Decision
         thaw_left_frozen(world, plan)
         return outcome_of(world, plan, first, started, failures=first.degraded)
     _make_arrays(world, first)
-    with stopping.busy(), account, hold_lease(world, plan, f"{first.kind} of plan {plan}") as lease:
+    with stopping.busy(), account, hold_lease(world, plan, _doing(first)) as lease:
         thaw_frozen(world, plan)
         # The estimate is of the same move, and reading journals for it anew would only cost time under the lease.
         decision = account.decision = replace(decide(world.view(plan), want), estimate=first.estimate)
@@ -98,6 +98,12 @@ def run_plan(world: World, plan: str, want: Want, *, decided: Callable[[Decision
         drills = chain(*end_due_drills(world, plan, lease))
         outcome = account.outcome = replace(outcome, remarks=(*outcome.remarks, *drills))
     return replace(outcome, report=account.path)
+
+
+def _doing(decision: Decision) -> str:
+    """What others who want the lease are told that this run does."""
+    what = {"planned": "planned move", "disaster": "move after a disaster", "create": "making", "none": "bookkeeping"}
+    return f"{what.get(decision.kind, decision.kind)} of plan {decision.plan}"
 
 
 def _make_arrays(world: World, decision: Decision) -> None:

@@ -7,6 +7,7 @@ depends on it by name only: its outputs are not their inputs, so a move changes 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -129,12 +130,19 @@ def summary(found: dict[str, Any], site_of: Mapping[str, str]) -> dict[str, Any]
             vms[name] = f"{at['site']}/{at['host']}"
         else:
             vms[name] = f"{site_of.get(host, '?')}/{host}" if host else "nowhere"
+    copies = Counter(lag["volume"] for lag in lags)
     mirrors = {
-        lag["volume"]: {"from": lag["from"], "to": lag["to"], "state": lag["state"], "lagSeconds": lag["lagSeconds"]}
+        # One of several of a volume is named as its resource is.
+        lag["volume"] if copies[lag["volume"]] == 1 else f"{lag['volume']}.{lag['to']}": {
+            "from": lag["from"],
+            "to": lag["to"],
+            "state": lag["state"],
+            "lagSeconds": lag["lagSeconds"],
+        }
         for lag in lags
     }
     for name, state in states.items():
-        known = mirrors.get(name.partition(".")[0])
+        known = mirrors.get(name) or mirrors.get(name.partition(".")[0])
         if known is not None and known["state"] == "none" and state:
             known["state"] = state
     return {**found, "vms": vms, "mirrors": mirrors}

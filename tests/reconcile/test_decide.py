@@ -139,7 +139,7 @@ WHY_NOT: list[tuple[PlanView, dict[str, Any], list[str]]] = [
         (view(claim=claim(proof=VMS), silent=["east"]), {},
          ["the last transfer from east did not end and east is silent now", "give your word"]),
         (view(claim=claim(point=P2.id), silent=["east"]), {}, ["silence proves nothing"]),
-        (view(epochs=[]), {"site": "west"}, ["plan shop is new: it starts at its home east", "set dr:activeSites.shop to east"]),
+        (view(epochs=[]), {"site": "west"}, ["plan shop is not made yet, and is made at its home east first: run dr apply", "set dr:activeSites.shop to east"]),
         (view(epochs=[], silent=["west-a"]), {}, ["it is not made while one of its arrays is silent (it may know better): west-a"]),
         (view(silent=["east", "west"]), {}, ["none of its arrays answers, so nothing is known of it: east-a gave no answer; west-a"]),
         (view(), {"goal": "abort"}, ["no move is under way", "it is active at east since epoch 1"]),
