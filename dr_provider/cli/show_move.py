@@ -135,7 +135,7 @@ def outcome(paper: Paper, document: Mapping[str, Any]) -> None:
         paper.line(f"Plan {plan}:", "bold red")
         paper.bullets(document["reasons"], "red")
     elif document.get("error"):
-        paper.line(f"Plan {plan}: {document['error']}", "bold red")
+        paper.line(f"Plan {plan}: {str(document['error']).removeprefix(f'plan {plan}: ')}", "bold red")
     failures = document.get("failures") or []
     if failures:
         paper.line(f"Plan {plan}: not all of it succeeded:", "bold red")

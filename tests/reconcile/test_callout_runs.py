@@ -521,6 +521,19 @@ def test_an_array_without_room_keeps_an_answer_from_no_other(asked: Lab, monkeyp
     assert asked.move("west").failures == ()
 
 
+def test_an_array_that_cannot_be_read_keeps_an_answer_from_nobody(asked: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_prompt(asked.world(), "shop", "go", "continue", "")
+    read = EmbeddedArray.read_record
+
+    def broken(self: EmbeddedArray, key: str) -> str | None:
+        if "/answer/" in key and self.name == "east-a":
+            raise DeviceFault("array east-a could not do the call")
+        return read(self, key)
+
+    monkeypatch.setattr(EmbeddedArray, "read_record", broken)
+    assert asked.move("west").failures == ()
+
+
 def test_where_no_run_waits_it_is_said_so_and_who_answered_what(asked: Lab) -> None:
     def say(word: Said, note: str = "") -> Given:
         return answer_prompt(asked.world(), "shop", None, word, note)

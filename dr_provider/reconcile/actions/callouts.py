@@ -240,7 +240,7 @@ def answers_to(run: Run, claim: str, name: str, since: str) -> Answer | None:
             text = run.array(array).read_record(key)
             if text is not None:
                 found.append(load(Answer, text, f"array {array}, {key}"))
-        except (Unreachable, NotReady):
+        except (Unreachable, NotReady, DeviceFault):
             continue
         except CorruptRecord as error:
             run.remark(str(error))
