@@ -66,7 +66,7 @@ def report(error: BaseException, *, as_json: bool, verbose: bool) -> int:
     if as_json:
         print(json_text(document_of(error)), flush=True)
     sentence = sentence_of(error)
-    _tell(sentence if sentence.startswith("dr ") else f"dr: {sentence}")
+    _tell(sentence if sentence.startswith(("dr ", "dr:")) else f"dr: {sentence}")
     if verbose:
         print(plain("".join(traceback.format_exception(error))), file=sys.stderr, end="", flush=True)
     return status_of(error)

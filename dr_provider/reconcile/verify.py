@@ -21,7 +21,7 @@ from dr_provider.model.errors import (
     Unreachable,
 )
 from dr_provider.model.records import Corrupt, Digests
-from dr_provider.model.units import format_size
+from dr_provider.model.units import about, format_size
 from dr_provider.protection.catalogue import RecoveryPoint, choose_point
 from dr_provider.reconcile.abreast import abreast
 from dr_provider.reconcile.lease import HeldLease, hold_lease
@@ -233,7 +233,7 @@ def _read_volume(
 
 
 def _speed(count: int, seconds: float) -> str:
-    rate = f" ({format_size(int(count / seconds))}/s)" if seconds > 0 else ""
+    rate = f" ({about(int(count / seconds))}/s)" if seconds > 0 else ""
     return f"{format_size(count)} read in {seconds:.1f} s{rate}"
 
 

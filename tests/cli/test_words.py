@@ -92,6 +92,7 @@ def test_wrong_words_end_with_2_and_one_sentence(
     sentence = said.json["error"] if as_json else said.err
     assert expected in sentence
     assert len(sentence.strip().splitlines()) == 1
+    assert not sentence.startswith("dr: dr")
     assert "Traceback" not in said.err
     assert as_json or said.out == ""
     assert reconciler.changed == []
