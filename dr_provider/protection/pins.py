@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from dr_provider.model import keys
 from dr_provider.model.codec import dump, load
-from dr_provider.model.errors import DeviceFault, NotReady, Unreachable
+from dr_provider.model.errors import ArrayFull, DeviceFault, NotReady, Unreachable
 from dr_provider.model.records import Guard, PeerPin, PeerPins
 from dr_provider.model.state import ArrayState, Observation
 from dr_provider.model.topology import Topology
@@ -47,7 +47,7 @@ def write_pins(
 ) -> tuple[str, ...]:
     """Write them to the pinned arrays that answer (`arrays`: to these only, as a plan's lease stands on its own arrays); where they went.
 
-    One that falls silent meanwhile is passed over. Writing raises an array's serial, so what is remembered is always a little old: a
+    One that falls silent meanwhile, or takes no record, is passed over. Writing raises an array's serial, so what is remembered is always a little old: a
     floor, not a copy.
     """
     text = dump(merged_pins(topology, observation))
@@ -56,7 +56,7 @@ def write_pins(
         state = observation.array(name)
         if state is None or keys.pin_key(topology.name) not in state.records:
             continue
-        with contextlib.suppress(Unreachable, NotReady, DeviceFault):
+        with contextlib.suppress(Unreachable, NotReady, DeviceFault, ArrayFull):
             fleet.array(name).put_record(keys.peers_key(topology.name), text, guard)
             written.append(name)
     return tuple(written)

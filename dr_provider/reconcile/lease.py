@@ -20,7 +20,7 @@ import psutil
 
 from dr_provider.model import keys
 from dr_provider.model.codec import dump, load_all
-from dr_provider.model.errors import DeviceFault, DrError, LeaseHeld, LeaseLost, NotReady, Unreachable
+from dr_provider.model.errors import ArrayFull, DeviceFault, DrError, LeaseHeld, LeaseLost, NotReady, Unreachable
 from dr_provider.model.records import Guard, Lease
 from dr_provider.model.state import ArrayState
 from dr_provider.protection.fleet import Fleet
@@ -114,7 +114,7 @@ class HeldLease:
                 self._seen = sent
             except LeaseLost as error:
                 self.lost = error
-            except (Unreachable, NotReady, DeviceFault):
+            except (Unreachable, NotReady, DeviceFault, ArrayFull):
                 continue  # the next heartbeat is there in time
 
 
@@ -284,7 +284,7 @@ def _forget_past(held: HeldLease, states: Mapping[str, ArrayState]) -> None:
                     held.fleet.array(name).delete_record(key, held.guard)
                 except LeaseLost as error:
                     held.lost = error
-                except (Unreachable, NotReady, DeviceFault):
+                except (Unreachable, NotReady, DeviceFault, ArrayFull):
                     continue
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from dr_provider.model import keys
 from dr_provider.model.codec import damaged, dump, load
-from dr_provider.model.errors import DeviceFault, NotReady, Unreachable
+from dr_provider.model.errors import ArrayFull, DeviceFault, NotReady, Unreachable
 from dr_provider.model.records import Guard, StoredTopology
 from dr_provider.model.state import Observation
 from dr_provider.model.topology import Topology
@@ -56,6 +56,6 @@ def store_topology(topology: Topology, fleet: Fleet, seen: Observation, guard: G
     for name in lacking:
         try:
             fleet.array(name).put_record(keys.topology_key(topology.name), record, guard)
-        except (Unreachable, NotReady, DeviceFault):
+        except (Unreachable, NotReady, DeviceFault, ArrayFull):
             continue
     return bool(lacking)

@@ -76,13 +76,14 @@ def test_a_lost_site_needs_the_word_and_the_refusal_names_the_line(lab: Lab) -> 
 def test_an_array_that_is_left_and_takes_no_record_holds_up_no_move(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, error: type[DrError]
 ) -> None:
-    """It answers, and its data can be read; a claim, an epoch or a declaration it writes down no more."""
+    """It answers, and its data can be read; a claim, an epoch or a declaration it writes down no more, nor what every run leaves there."""
     put, create, delete = EmbeddedArray.put_record, EmbeddedArray.create_record, EmbeddedArray.delete_record
     lab.move("east", stack="dr/prod")
 
     def unless_broken(call: Callable[..., Any]) -> Callable[..., Any]:
         def checked(self: EmbeddedArray, key: str, *more: Any) -> Any:
-            if self.path.stem == "east-a" and any(f"/{kind}/" in key for kind in ("claim", "epoch", "declared")):
+            # It may have the lease: who holds it nowhere changes nothing.
+            if self.path.stem == "east-a" and (call is put or "/lease/" not in key):
                 raise error("array east-a takes no record")
             return call(self, key, *more)
 
