@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from dr_provider.model import keys
+from dr_provider.reconcile.actions import callouts as verbs
+from tests.reconcile.hooked import Bench, Hooks
 from tests.support.lab import Lab
 
 MakeLab = Callable[..., Lab]
@@ -40,3 +42,21 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A lab whose plan has these callouts and prompts; `{log}` in a command is the file that `said` reads."""
+    monkeypatch.setenv("DR_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(verbs, "POLL", 0.01)
+
+    def make(callouts: Hooks, prompts: Hooks | None = None, **topology: Any) -> Lab:
+        def change(document: dict[str, Any]) -> None:
+            document["plans"]["shop"] |= {"callouts": callouts, "prompts": prompts or {}}
+
+        lab = Lab(tmp_path / "project", source_budget="300ms", change=change, **topology)
+        lab.write(5)
+        lab.protect()
+        return lab
+
+    return make
