@@ -292,8 +292,9 @@ class Recovery(Play):
             self.clock.forward(30)
             self.step()
             result = self._converge(keep)
-        if self.edited:
-            # What nobody has made before is made by apply, and not by a run.
+        given_up = any("it is not restored by this move" in warning for warning in result.warnings)
+        if self.edited or given_up:
+            # What nobody has made before is made by apply, and not by a run; a VM that is not in the point of a move by either, and not by the move.
             self._apply_at_rest()
             self.edited = False
         else:
