@@ -23,6 +23,12 @@ class Block:
         return {"where": self.where, "enter": self.enter, "says": self.says, "commands": list(self.commands)}
 
 
+def _value(path: str) -> str:
+    """A path as a value of an OpenSSH option: `%` starts a token there, and a blank ends the value unless it is quoted."""
+    text = path.replace("%", "%%")
+    return f'"{text}"' if any(c.isspace() for c in text) else text
+
+
 def ssh_line(host: str, user: str | None, port: int | None, keys: object) -> str:
     """The `ssh` that leads to a machine; `keys`: the `ssh` mapping of its device in the topology, or None for OpenSSH's own defaults."""
     words = ["ssh"]
@@ -33,6 +39,6 @@ def ssh_line(host: str, user: str | None, port: int | None, keys: object) -> str
             ("knownHosts", "-o", "UserKnownHostsFile={}"),
         ):
             if keys.get(key):
-                words += [option, form.format(keys[key])]
+                words += [option, form.format(keys[key] if option != "-o" else _value(str(keys[key])))]
     words += ["-p", str(port)] if port else []
     return shlex.join([*words, f"{user}@{host}" if user else host])
