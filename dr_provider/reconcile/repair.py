@@ -142,7 +142,7 @@ def _records(view: PlanView, epoch: Epoch, steps: Steps) -> list[str]:
     pin_steps(view, steps, after=ids)
     known = (epoch.id, epoch.window_closed)
     behind = [a for a in sorted(view.epochs) if not any((e.id, e.window_closed) == known for e in view.epochs[a])]
-    done = sorted({*behind, *view.leftover_claims})
+    done = sorted({*behind, *view.leftover_claims, *view.leftover_splits})
     if done:
         said = f"write epoch {epoch.number} ({epoch.site}) to {', '.join(done)}"
         ids.append(steps.add("record", "", said, group="records", arrays=",".join(done)))

@@ -113,6 +113,11 @@ class PlanView:
         return tuple(sorted(a for a, c in self.claims.items() if live is None or c.id != live.id))
 
     @cached_property
+    def leftover_splits(self) -> tuple[str, ...]:
+        """Arrays that still hold the record of a split that was ended while they were away."""
+        return tuple(sorted(self.splits)) if self.split is None else ()
+
+    @cached_property
     def split(self) -> Split | None:
         """A split on record, or one that the epochs show: the same number under two ids."""
         top = self.epoch.number if self.epoch else 0

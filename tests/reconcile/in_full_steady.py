@@ -217,6 +217,7 @@ BESIDE: dict[str, tuple[PlanView, dict[str, Any]]] = {
         moved(split=split(), east=RETURNED, records=restoring("west-a", site="west", epoch=2)), {"goal": "resolve", "site": "east"}),
     "resolve: a restore from before the side was left": (
         moved(split=split(), east=RETURNED, records=restoring(), epochs=(epoch(), epoch(2, "west", point=P2.id), epoch(3, point=P2.id))), {"goal": "resolve", "site": "east"}),
+    "the record of a split that was ended meanwhile": (moved(split=replace(split(), epoch=1)), {}),
     "resolve: of three sides": (
         view(THREE, epochs_at=TWINS, split=ALL, west=ACTIVE, south=ACTIVE), {"site": "west", "goal": "resolve"}),
     "resolve: claimed, the record gone": (moved(THREE, claim=replace(RESOLVE, from_site="south"), south=RETURNED), {}),

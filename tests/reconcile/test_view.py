@@ -70,6 +70,15 @@ def test_a_claim_at_or_below_the_epoch_in_force_has_ended() -> None:
     assert seen.leftover_claims == ("east-a",)
 
 
+def test_the_record_of_a_split_below_the_epoch_in_force_has_ended() -> None:
+    seen = moved(split=replace(split(), epoch=1))
+    assert seen.split is None
+    assert seen.leftover_splits == ("east-a", "west-a")
+    seen = moved(split=replace(split(), epoch=2))
+    assert seen.split is not None
+    assert seen.leftover_splits == ()
+
+
 def test_the_fullest_of_the_claims_counts() -> None:
     partial, full = claim(proof=("db",)), claim(proof=("db",), point=P2.id)
     assert view(claim_at={"east-a": partial, "west-a": full}).claim == full

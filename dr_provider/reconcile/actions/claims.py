@@ -334,7 +334,7 @@ def give_back(run: Run, site: str) -> None:
 
 
 def record(run: Run, action: Action) -> str:
-    """Bring arrays that were away up to the epoch in force, and clear claims that have ended."""
+    """Bring arrays that were away up to the epoch in force, and clear claims and splits that have ended."""
     epoch = run.epoch()
     key = keys.epoch_key(run.topology, run.plan, epoch.number, epoch.id)
     for name in listed(action.of["arrays"]):
