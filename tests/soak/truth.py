@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from dr_provider.model import keys
 from dr_provider.model.records import Epoch
 from dr_provider.model.state import ArrayState
 from dr_provider.protection.catalogue import newest
@@ -186,7 +187,10 @@ class Truth:
                 )
             self._newest(old, epoch, wished=wished)
             if said_nothing_lost and not self.by_hand and epoch.from_site:
-                for lun, history in old.live(epoch.from_site).items():
+                # What was taken out of the topology stays where it is, and is no part of what is moved.
+                declared = {keys.lun_name(vm.name, disk.role) for vm in self.now.view.vms for disk in vm.disks}
+                before = {lun: history for lun, history in old.live(epoch.from_site).items() if lun in declared}
+                for lun, history in before.items():
                     assert extends(after.get(lun, ()), tip(history)), (
                         f"the move to {site} said that nothing is lost; {epoch.from_site} had acknowledged {len(history)} entries of {lun}, and {site} has {len(after.get(lun, ()))}"
                     )
