@@ -138,9 +138,8 @@ class Truth:
             inside = self.now.in_point(point.id)
             self.points[point.id] = {lun: tip(history) for lun, history in inside.items()}
             # One of a new epoch stands upon the point that the plan was moved at, which an operator may have chosen to be an old one.
-            upon = next(
-                (e for e in self.now.view.history if e.id == point.intent.epoch_id and e.id != old.epoch.id), None
-            )
+            known = {e.id for e in old.view.history}  # a past side that knows of no later epoch goes on with its own
+            upon = next((e for e in self.now.view.history if e.id == point.intent.epoch_id and e.id not in known), None)
             before = {lun: tip(history) for lun, history in old.live(point.intent.site).items()}
             if upon is not None and upon.point is not None:
                 before = self.points.get(upon.point, {})
