@@ -9,7 +9,7 @@ from dr_provider.model import keys
 from dr_provider.model.codec import load
 from dr_provider.model.topology import DiskSpec, VmSpec
 from dr_provider.model.vm import VmDefinition
-from dr_provider.reconcile.standing import line
+from dr_provider.reconcile.standing import arrival, line
 from dr_provider.reconcile.view import PlanView
 
 __all__ = ["given_up", "had_lun", "is_lost"]
@@ -20,7 +20,7 @@ def had_lun(view: PlanView, vm: str, lun: str, site: str) -> bool:
     active site those that it stands on."""
     if view.epoch is None or (view.epoch.number == 1 and view.epoch.site == site):
         return True
-    for point in line(view, site) if view.active == site else view.points:
+    for point in line(view, site) if view.active == site and arrival(view, site) else view.points:
         text = point.intent.definitions.get(vm) if point.complete_at(site) else None
         if text and any(disk.lun == lun for disk in load(VmDefinition, text, f"{point.id}, VM {vm}").disks):
             return True

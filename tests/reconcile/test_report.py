@@ -419,6 +419,18 @@ def test_arrays_keep_the_last_in_full_and_a_line_of_each(ready: Lab, monkeypatch
         found.read(names[0])
 
 
+def test_a_report_that_comes_late_takes_no_newer_ones_place(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    (first,) = leave(ready, 0, monkeypatch)
+    world, document = ready.world(), only(ready)
+    monkeypatch.setattr(kept, "IN_FULL", 3)
+    names = [f"20270101T{n:06d}-{n:08x}" for n in (4, 3, 2, 1)]
+    for name in names:
+        assert kept.keep_on_arrays(world.fleet, world.topology, world.look(), {**document, "report": name}) == []
+    found = Kept(world.fleet, world.topology, world.look(), "shop")
+    assert list(found.reports) == [*names, first]
+    assert [name for name in names[:3] if found.where(name)] == names[:3]
+
+
 def test_two_runs_that_end_in_the_same_moment_lose_nothing(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between any two calls of the one the other leaves its own."""
     (first,) = leave(ready, 0, monkeypatch)

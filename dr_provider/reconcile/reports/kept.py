@@ -131,7 +131,7 @@ def keep_on_arrays(fleet: Fleet, topology: Topology, seen: Observation, document
     def put(name: str) -> str:
         try:
             array = fleet.array(name)
-            _make_room(array, topology.name, plan)
+            _make_room(array, topology.name, plan, report)
             array.put_record(keys.report_key(topology.name, plan, report), text)
             array.put_record(keys.report_line_key(topology.name, plan, report), line)
         except ArrayFull as error:
@@ -144,14 +144,15 @@ def keep_on_arrays(fleet: Fleet, topology: Topology, seen: Observation, document
     return [said for said in abreast(answering, put) if said]
 
 
-def _make_room(array: Array, topology: str, plan: str) -> None:
-    """Take away what is too old once there is one report more."""
+def _make_room(array: Array, topology: str, plan: str, report: str) -> None:
+    """Take away what is too old once the report is there, which another run's newer one may have come before."""
     lines = _lines(array, topology, plan)
-    for name, line in list(lines.items())[IN_FULL - 1 :]:
-        if line["whole"]:
+    names = sorted({*lines, report}, reverse=True)
+    for name in names[IN_FULL:]:
+        if name in lines and lines[name]["whole"]:
             array.delete_record(keys.report_key(topology, plan, name))
-            array.put_record(keys.report_line_key(topology, plan, name), _line(line, whole=False))
-    for name in list(lines)[LISTED - 1 :]:
+            array.put_record(keys.report_line_key(topology, plan, name), _line(lines[name], whole=False))
+    for name in names[LISTED:]:
         array.delete_record(keys.report_line_key(topology, plan, name))
 
 
