@@ -248,6 +248,6 @@ def _resolve_steps(
     evicted = evict(view, keep, steps, after=[commit])
     start_vms(view, keep, steps, after=[commit], last=evicted, late=late)
     hosts, first, _ = plan_restores(view, keep, steps, after=[commit])
-    starts = add_starts(view, hosts, steps, after=[commit], last=evicted, first=first)
+    starts = add_starts(view, hosts, steps, after=[commit], first=first)
     restore_copies(view, keep, view.others(keep), steps, after=[commit], last=[*starts, *late.values()], anew=True)
     return steps.done()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from dr_provider.reconcile.decision import Want
@@ -90,13 +93,22 @@ def test_a_lost_link_loses_only_by_the_word(shop: Project) -> None:
     shop.no_changes()
 
 
+def outputs(shop: Project, name: str) -> dict[str, Any]:
+    """Of a plan, as the last update has left them."""
+    resources = json.loads(shop.run("stack", "export").text)["deployment"]["resources"]
+    found = [r["outputs"] for r in resources if r["urn"].endswith(f"::{name}") and "activeSite" in r.get("outputs", {})]
+    assert len(found) == 1, [r["urn"] for r in resources]
+    return dict(found[0])
+
+
 def test_what_another_has_moved_is_said_and_not_moved_back(shop: Project) -> None:
     run_plan(shop.world(), "shop", Want(site="west", by="dr (operator)"))
     preview = shop.preview()
     assert "set dr:activeSites.shop to west" in preview.text
     red = shop.up(ok=False)
     assert "set dr:activeSites.shop to west" in red.text
-    assert shop.exports()["shop"]["activeSite"] == "west", "the plan's own outputs are true all the same"
+    # In the checkpoint: whether the outputs of the stack itself are written by an update that fails is a race within the engine.
+    assert outputs(shop, "shop")["activeSite"] == "west", "the plan's own outputs are true all the same"
     assert shop.status()["activeSite"] == "west"
     shop.configure(activeSites={"shop": "west"})
     shop.up()
