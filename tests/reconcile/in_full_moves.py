@@ -202,6 +202,8 @@ MOVES: dict[str, tuple[PlanView, dict[str, Any]]] = {
     "a restore open, planned": (view(records=restoring()), {"site": "west"}),
     "a restore open, disaster": (view(records=restoring(), silent=["east-1", "east-2"]), {"site": "west"}),
     "a restore open, claimed": (view(records=restoring(), claim=claim()), {}),
+    "a move with a window, claimed in a disaster, and its source answers again": (
+        view(WINDOW, claim=claim(kind="disaster", word=WORD, point=P2.id)), {"site": "west"}),
     "a restore that is void": (moved(records=restoring()), {}),
     "a restore of a side that was written since": (moved(east=replace(RETURNED, last_write=minute(250)), records=restoring()), {}),
     "a restore that is void, and a side that was written since": (
