@@ -1,4 +1,8 @@
-"""Ctrl-C in the middle of a change: the first ends at the next safe action, the second at once."""
+"""Ctrl-C in the middle of a change: the first ends at the next safe action, the second at once.
+
+Signals are heeded by a thread of their own. A handler in Python waits until the main thread runs Python again: one that has just begun to wait for a
+lock, or is in a call into a library, would hear of Ctrl-C when that ends. What the interpreter writes to its wake-up descriptor comes at once.
+"""
 
 from __future__ import annotations
 
@@ -8,49 +12,69 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from dr_provider.model import stopping
 
 __all__ = ["careful"]
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "a request to end (SIGTERM)"}
+_FLUSH = 1.0
+"""Seconds that a last flush may take: the main thread may be in the middle of a print that nobody reads."""
 
 
 def _say(line: str) -> None:
-    # A handler may interrupt a print on the same stream: the file descriptor has no lock to wait for.
+    # Past every buffer and its lock, which the main thread may hold.
     os.write(2, f"{line}\n".encode())
 
 
+def _heed(heard: int) -> None:
+    """Do what each signal asks for, until nobody can write to the pipe any more."""
+    while numbers := os.read(heard, 1 << 6):
+        for number in numbers:
+            if number in _NAMES:
+                _one(_NAMES[signal.Signals(number)])
+
+
+def _one(name: str) -> None:
+    if stopping.requested() is None:
+        stopping.request(name)
+        _say(f"dr: {name}: ending at the next safe action; once more ends at once")
+        return
+    if os.isatty(2):
+        os.write(2, b"\x1b[?25h")  # a picture of the move may have hidden the cursor
+    _say("dr: ended at once; what was begun is taken up by the next run (see dr status)")
+    last = threading.Thread(target=sys.stdout.flush, daemon=True)
+    last.start()
+    last.join(_FLUSH)
+    os._exit(1)
+
+
 @contextmanager
-def _handling(handler: signal.Handlers | object) -> Iterator[None]:
+def _heeding() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in _NAMES}  # type: ignore[arg-type]
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    thread = threading.Thread(target=_heed, args=(reading,), name="signals", daemon=True)
+    thread.start()
+    woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, lambda _number, _frame: None) for number in _NAMES}
     try:
         yield
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+        signal.set_wakeup_fd(woken)
+        os.close(writing)
+        thread.join()
+        os.close(reading)
 
 
 @contextmanager
 def careful() -> Iterator[None]:
     """While something is changed: a first signal asks for a stop at the next safe action, a second ends the process."""
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        name = _NAMES[signal.Signals(number)]
-        if stopping.requested() is not None:
-            if os.isatty(2):
-                os.write(2, b"\x1b[?25h")  # a picture of the move may have hidden the cursor
-            _say("dr: ended at once; what was begun is taken up by the next run (see dr status)")
-            sys.stdout.flush()
-            os._exit(1)
-        stopping.request(name)
-        _say(f"dr: {name}: ending at the next safe action; once more ends at once")
-
-    with _handling(handle):
+    with _heeding():
         try:
             yield
         finally:

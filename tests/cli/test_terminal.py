@@ -20,9 +20,13 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 def terminal(kind: str, *words: str, topology: Path, **environment: str) -> pexpect.spawn[str]:
     """`dr` over a stand-in of the kind, on a terminal of 80 columns."""
+    return python("-m", "tests.cli.fakes", kind, "--topology", str(topology), *words, **environment)
+
+
+def python(*words: str, **environment: str) -> pexpect.spawn[str]:
     return pexpect.spawn(
         sys.executable,
-        ["-m", "tests.cli.fakes", kind, "--topology", str(topology), *words],
+        list(words),
         cwd=str(ROOT),
         env={**os.environ, "TERM": "xterm-256color", "PYTHONUNBUFFERED": "1", **environment},
         dimensions=(50, 80),
@@ -111,6 +115,29 @@ def test_the_second_ctrl_c_ends_at_once(topology: Path) -> None:
     assert "ended at once" in said
     assert "Traceback" not in said
     assert time.monotonic() - started < 5
+
+
+# A call into a library that no signal ends: a mutex that is locked twice.
+DEAF = """
+import ctypes
+from dr_provider.cli.interrupts import careful
+lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
+lock(mutex)
+with careful():
+    print("deaf from now on", flush=True)
+    lock(mutex)
+"""
+
+
+def test_ctrl_c_is_heard_while_the_main_thread_is_in_a_call_that_no_signal_ends() -> None:
+    child = python("-c", DEAF)
+    child.expect("deaf from now on")
+    child.sendintr()
+    child.expect("once more ends at once")
+    child.sendintr()
+    status, said = ended(child)
+    assert status == 1
+    assert "ended at once" in said
 
 
 def test_sigterm_is_a_first_ctrl_c(topology: Path) -> None:
