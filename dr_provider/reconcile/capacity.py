@@ -20,7 +20,11 @@ from dr_provider.reconcile.losses import Lost, without
 from dr_provider.reconcile.placement import place, reservation_tag, room_of
 from dr_provider.reconcile.view import PlanView
 
-__all__ = ["array_room", "site_capacity"]
+__all__ = ["array_room", "full_arrays", "site_capacity"]
+
+_FULL = 0.01, 64 << 20
+"""Share of an array, and bytes: with less free than either it counts as full, for what is written next may find no room. (Of a pool that others
+use too, only what is free counts: the array's own part may be a small one.)"""
 
 _Unplaced = Mapping[str, Sequence[str]]
 """By plan: its VMs that find no host."""
@@ -169,3 +173,20 @@ def array_room(name: str, state: ArrayState | Silent) -> Item:
     todo += ", or end what holds them: dr safety list, dr status (drills)." if kept else "."
     found += f", and no retention frees {listed(kept)}." if kept else "."
     return Item("room", "problem" if share < FREE_PROBLEM else "warning", found, todo)
+
+
+def full_arrays(view: PlanView) -> tuple[str, ...]:
+    """A sentence for each of the plan's arrays that answers and is full."""
+    share, least = _FULL
+    said = []
+    for name in view.topology.plan_arrays(view.spec.name):
+        state = view.seen.array(name)
+        if state is None:
+            continue
+        free = max(0, state.capacity - state.used)
+        if free < max(least, share * state.capacity):
+            said.append(
+                f"array {name} is full ({about(free)} are free): what VMs or transfers write there may fail; "
+                "delete snapshots or safety copies, or enlarge it"
+            )
+    return tuple(said)

@@ -18,6 +18,7 @@ from dr_provider.model import keys, stopping
 from dr_provider.model.errors import DrError, LeaseHeld, MoveInProgress, Refused, Stopped, Unreachable
 from dr_provider.protection import backup, pins, retention
 from dr_provider.reconcile.answering import forget_past_answers
+from dr_provider.reconcile.capacity import full_arrays
 from dr_provider.reconcile.cycle import Cycle, ProtectOutcome, Stop, Transfer
 from dr_provider.reconcile.drills.end import end_due_drills
 from dr_provider.reconcile.drills.schedule import is_due, run_scheduled
@@ -75,6 +76,8 @@ def protect_plan(
             _drill(cycle, view)
             view = world.view(plan, refresh=True)
     say_unreached(cycle, view)
+    for sentence in full_arrays(view):
+        cycle.warn(sentence)
     return cycle.outcome(next_due(view, open_mirrors(view)))
 
 

@@ -938,6 +938,32 @@ def test_a_full_array_says_so_and_keeps_what_it_has(pair: Pair, tmp_path: Path) 
     assert set(seen(full, "own").luns) == {"db"}
 
 
+def test_a_full_array_can_still_be_moved_away_from(pair: Pair) -> None:
+    full = pair.again("b", capacity=pair.small)
+    volume(full, "own", size=4 * pair.small)
+    pair.fill(full, "own", pair.small)
+    assert full.create_record("t/lease", "1") is True
+    full.put_record("t/claim", "2" * BLOCK)
+    full.put_volume_records(["own"], "intent", os.urandom(BLOCK).hex())
+    full.snapshot(["own"], "s1")
+    full.seal(["own"], "s1", "sealed")
+    full.hold({"own": "s1"}, "common.a")
+    assert pair.a.receive("own", full.send("own", None, "s1"), OWNER) > 0
+    full.set_lun_online("own", ["db"], False)
+    full.unmap_luns({"own": ["db"]})
+    full.demote("own", "s1")
+    found = seen(full, "own")
+    assert (found.writable, found.luns["db"].mapped_to, found.luns["db"].online) == (False, None, False)
+    assert [(s.name, s.seal, s.holds) for s in found.snapshots] == [("s1", "sealed", frozenset({"common.a"}))]
+    assert full.state(records="t/").records == {"t/lease": "1", "t/claim": "2" * BLOCK}
+    # Also where an earlier call has used what was kept, and what was let go is kept again.
+    full.promote("own", "s1")
+    full.release(["own"], "common.a")
+    full.snapshot(["own"], "s2")
+    full.delete_snapshots({"own": ["s1", "s2"]})
+    assert names(full, "own") == []
+
+
 # -- killed processes ---------------------------------------------------------------------------
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
+from dr_provider.arrays.embedded import EmbeddedArray
 from dr_provider.model import keys
 from dr_provider.model.codec import load
 from dr_provider.model.records import PeerPins, Split
+from dr_provider.model.state import ArrayState
 from dr_provider.model.vm import VmDefinition
 from dr_provider.reconcile.lease import hold_lease
 from dr_provider.reconcile.protect import ProtectOutcome, protect_all, watch
@@ -30,6 +35,22 @@ def test_marks_are_the_last_entries_on_the_disks(lab: Lab) -> None:
     assert lab.last() == {"db": 70, "app": 7, "web": 7}
     assert whole(lab, "east") == whole(lab, "west") == [point.id]
     assert {(t.volume, t.target) for t in outcome.sent} == {("vol-1", "west-a"), ("vol-2", "west-a")}
+
+
+@pytest.mark.parametrize(("capacity", "used", "full"), [(16 << 40, 1 << 40, ()), (16 << 40, (16 << 40) - (100 << 30), ("west-a",)), (40 << 20, 0, ("west-a",)), (80 << 20, 1 << 20, ())])  # fmt: skip
+def test_a_full_array_is_said(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capacity: int, used: int, full: tuple[str, ...]
+) -> None:
+    state = EmbeddedArray.state
+
+    def filled(self: EmbeddedArray, **asked: Any) -> ArrayState:
+        found = state(self, **asked)
+        return replace(found, capacity=capacity, used=used) if self.name == "west-a" else found
+
+    monkeypatch.setattr(EmbeddedArray, "state", filled)
+    outcome = lab.protect()
+    assert outcome.failures == ()
+    assert [sentence.partition(" is full (")[0] for sentence in outcome.warnings] == [f"array {name}" for name in full]
 
 
 def test_the_record_at_the_other_site_is_enough_to_restore_from(lab: Lab) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from .core import Context, Fault, attempt, fault_of, fault_of_os, run, zfs
+from .reserve import keep
 
 __all__ = [
     "Change",
@@ -171,6 +172,7 @@ def create(ctx: Context) -> str:
         draft.unlink()
         for name in ("records", "taking", "written"):
             (place / name).mkdir(exist_ok=True)
+    keep(ctx)
     return own_id(ctx)
 
 
@@ -299,6 +301,8 @@ def changing(ctx: Context, guard: Mapping[str, Any] | None = None) -> Iterator[C
     """The lock for one change, its guard checked."""
     ready(ctx)
     with _locked(ctx, fcntl.LOCK_EX):
+        # Once a session: arrays that were made before room was kept, and those where it was lent by a process that was killed.
+        ctx.memory.once("reserve", lambda: keep(ctx))
         if guard:
             _check(ctx, guard)
         yield Change(ctx)

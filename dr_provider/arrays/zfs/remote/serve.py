@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from . import reserve
 from .core import OPS, Context, Fault, configure
 
 __all__ = ["main"]
@@ -95,7 +96,7 @@ class Server:
             op = OPS.get(message["op"])
             if op is None:
                 raise Fault("DeviceFault", f"the program on the array knows no call {message['op']!r}")
-            answer = {"id": call.number, "done": op(call, **message["args"])}
+            answer = {"id": call.number, "done": reserve.carry_out(call, message["op"], op, message["args"])}
         except Fault as fault:
             answer = {"id": call.number, "fault": [fault.kind, str(fault)]}
         except Exception as error:  # noqa: BLE001  # it must become the caller's error, whatever it is
