@@ -48,6 +48,7 @@ from dr_provider.reconcile.reports.account import Account
 from dr_provider.reconcile.resumed import found_unfinished
 from dr_provider.reconcile.stored import store_topology
 from dr_provider.reconcile.terms import what_is_open
+from dr_provider.reconcile.view import PlanView
 from dr_provider.reconcile.word import ask_for_word, parse_word
 from dr_provider.reconcile.world import World
 
@@ -91,6 +92,7 @@ def run_plan(world: World, plan: str, want: Want, *, decided: Callable[[Decision
         decision = account.decision = replace(decide(world.view(plan), want), estimate=first.estimate)
         if decision.refused:
             raise Refused(decision.refused)
+        _refuse_what_nobody_saw(world.view(plan), first, decision)
         check_callouts(world.view(plan), decision)
         if decided is not None:
             decided(decision)
@@ -98,6 +100,18 @@ def run_plan(world: World, plan: str, want: Want, *, decided: Callable[[Decision
         drills = chain(*end_due_drills(world, plan, lease))
         outcome = account.outcome = replace(outcome, remarks=(*outcome.remarks, *drills))
     return replace(outcome, report=account.path)
+
+
+def _refuse_what_nobody_saw(view: PlanView, first: Decision, decision: Decision) -> None:
+    """Raise Refused where a move that was to lose nothing would lose something, since its source has fallen silent after it was decided."""
+    if first.kind == "planned" and decision.kind == "disaster":
+        silent = "; ".join(view.silent_arrays(str(decision.from_site)).values())
+        raise Refused(
+            (
+                f"plan {decision.plan}: when this move was decided, {decision.from_site} answered and nothing would have been lost; by now it does not "
+                f"({silent}), and {decision.loss.statement}. Nothing was changed: run it again to decide on that",
+            )
+        )
 
 
 def _doing(decision: Decision) -> str:

@@ -12,6 +12,7 @@ from dr_provider.arrays.embedded.array import EmbeddedArray
 from dr_provider.model import keys, stopping
 from dr_provider.model.errors import ArrayFull, BadInput, DeviceFault, DrError, LeaseHeld, MoveFailed, Refused, Stopped
 from dr_provider.model.records import Owner
+from dr_provider.reconcile import run
 from dr_provider.reconcile.decision import Want
 from dr_provider.reconcile.drills.begin import start_drill
 from dr_provider.reconcile.drills.end import end_drill
@@ -70,6 +71,28 @@ def test_a_lost_site_needs_the_word_and_the_refusal_names_the_line(lab: Lab) -> 
     assert point.seal is not None
     assert {level.mark for level in point.seal.levels.values()} == {20}
     assert lab.decide().actions == (), "nothing to do with east still dark"
+
+
+def test_a_move_that_was_to_lose_nothing_is_not_made_with_a_loss_that_nobody_saw(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the question and the answer to it the source may fall silent."""
+    lab.protect()
+    lab.write(5)
+
+    def hold(*args: Any, **more: Any) -> Any:
+        lab.lose("array:east-a")
+        return hold_lease(*args, **more)
+
+    with monkeypatch.context() as late:
+        late.setattr(run, "hold_lease", hold)
+        with pytest.raises(Refused) as refused:
+            lab.move("west")
+    for words in ("by now it does not (array east-a", "what was written at east after e1-s", "run it again to decide"):
+        assert words in str(refused.value)
+    assert lab.running() == everywhere("east")
+    assert (lab.view().claims, lab.view().active) == ({}, "east")
+    assert lab.move("west").decision.kind == "disaster"
 
 
 @pytest.mark.parametrize("error", [DeviceFault, ArrayFull])

@@ -93,11 +93,11 @@ def points(ctx: Context, volumes: Iterable[Volume], name: str | None = None) -> 
     return _sorted_out(ctx, by_dataset, values(ctx, named, _KEYS, deep=name is None, texts=(POINT, SEAL)))
 
 
-def every_point(ctx: Context, found: Catalog) -> tuple[dict[str, Points], Mapping[str, str]]:
-    """As `points`, of all volumes, and what zfs says of the array's own dataset: one command costs less than naming each."""
+def every_point(ctx: Context, found: Catalog) -> tuple[dict[str, Points], Mapping[str, Mapping[str, str]]]:
+    """As `points`, of all volumes, and what zfs says of each dataset: one command costs less than naming each."""
     by_dataset = {volume.dataset: volume for volume in found.volumes.values()}
     rows = values(ctx, [ctx.root], _KEYS, deep=True, texts=(POINT, SEAL))
-    return _sorted_out(ctx, by_dataset, rows), rows[ctx.root]
+    return _sorted_out(ctx, by_dataset, rows), rows
 
 
 def _sorted_out(

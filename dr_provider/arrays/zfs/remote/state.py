@@ -36,7 +36,8 @@ def state(ctx: Context, *, records: str = "") -> dict[str, Any]:
 
 def _seen(ctx: Context, found: Catalog, prefix: str) -> dict[str, Any]:
     volumes = list(found.volumes.values())
-    known, whole = every_point(ctx, found)
+    known, rows = every_point(ctx, found)
+    used, free = _room(ctx, rows)
     offers = offered(ctx)
     parts = resume.parts(
         ctx, [*(v.dataset for v in volumes), *(d for d in found.all if d.startswith(f"{ctx.root}/incoming/"))]
@@ -45,8 +46,8 @@ def _seen(ctx: Context, found: Catalog, prefix: str) -> dict[str, Any]:
     return {
         "own_id": own_id(ctx),
         "serial": serial(ctx),
-        "capacity": int(whole["used"]) + int(whole["available"]),
-        "used": int(whole["used"]),
+        "capacity": used + free,
+        "used": used,
         "clock": now(),
         "records": stored.under(ctx, prefix),
         "volumes": {
@@ -60,6 +61,14 @@ def _seen(ctx: Context, found: Catalog, prefix: str) -> dict[str, Any]:
         },
         "texts": list(texts.known),
     }
+
+
+def _room(ctx: Context, rows: Mapping[str, Mapping[str, str]]) -> tuple[int, int]:
+    """Bytes that are used, and that are free. What is kept for records (reserve.py) and not used is neither: only its dataset has it to itself."""
+    whole, own = rows[ctx.root], rows.get(f"{ctx.root}/meta", {})
+    used, free = int(whole["used"]), int(whole["available"])
+    kept = max(0, int(own.get("available", free)) - free)
+    return max(0, used - kept), free
 
 
 class _Texts:
