@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from dr_provider.model import stopping
 
@@ -23,8 +23,9 @@ _FLUSH = 1.0
 
 
 def _say(line: str) -> None:
-    # Past every buffer and its lock, which the main thread may hold.
-    os.write(2, f"{line}\n".encode())
+    # Past every buffer and its lock, which the main thread may hold; and where nobody reads it, the signal still counts.
+    with suppress(OSError):
+        os.write(2, f"{line}\n".encode())
 
 
 def _heed(heard: int) -> None:
@@ -40,9 +41,8 @@ def _one(name: str) -> None:
         stopping.request(name)
         _say(f"dr: {name}: ending at the next safe action; once more ends at once")
         return
-    if os.isatty(2):
-        os.write(2, b"\x1b[?25h")  # a picture of the move may have hidden the cursor
-    _say("dr: ended at once; what was begun is taken up by the next run (see dr status)")
+    cursor = "\x1b[?25h" if os.isatty(2) else ""  # a picture of the move may have hidden it
+    _say(f"{cursor}dr: ended at once; what was begun is taken up by the next run (see dr status)")
     last = threading.Thread(target=sys.stdout.flush, daemon=True)
     last.start()
     last.join(_FLUSH)

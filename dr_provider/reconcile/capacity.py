@@ -181,10 +181,8 @@ def full_arrays(view: PlanView) -> tuple[str, ...]:
     said = []
     for name in view.topology.plan_arrays(view.spec.name):
         state = view.seen.array(name)
-        if state is None:
-            continue
-        free = max(0, state.capacity - state.used)
-        if free < max(least, share * state.capacity):
+        free = max(0, state.capacity - state.used) if state is not None else least
+        if state is not None and state.capacity and free < max(least, share * state.capacity):
             said.append(
                 f"array {name} is full ({about(free)} are free): what VMs or transfers write there may fail; "
                 "delete snapshots or safety copies, or enlarge it"
